@@ -1,0 +1,10 @@
+"""Adds to each concept page what the data knows of it: prerequisites, questions, misconceptions, references."""
+
+from knowledge import build
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import Files
+from mkdocs.structure.pages import Page
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return build.concept_markdown(build.current(), page.file.src_uri) or markdown

@@ -1,0 +1,14 @@
+"""The knowledge base, which knows nothing of MkDocs: data in, Markdown and JSON out.
+
+In the order in which the data runs through it:
+
+- `mistakes`, `reading`: what a mistake is; YAML into frozen dataclasses, with lines.
+- `prose`: what stands in a Markdown source.
+- `concepts`, `questions`, `terms`, `references`, `corrections`: one kind of data each, its type and its reader.
+- `model`: all of it in one, checked against each other.
+- `mathematics`: TeX into SVG, MathML and plain text; the allow-list of commands.
+- `links`, `citations`, `equations`, `term_links`: Markdown extensions.
+- `plaintext`, `structured_data`: the data in other forms.
+- `pages`, `templates/`: the generated pages.
+- `build`: the only module that knows MkDocs; hooks and scripts call it.
+"""

@@ -1,0 +1,152 @@
+"""Brings the knowledge base and MkDocs together; the only module here that may import MkDocs."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import sys
+from functools import cached_property
+from pathlib import Path
+
+from markdown import Extension
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+from knowledge import mathematics, model
+from knowledge.citations import CitationExtension
+from knowledge.equations import EquationExtension
+from knowledge.links import LinkExtension
+from knowledge.mistakes import Mistake
+from knowledge.model import KnowledgeBase
+from knowledge.pages import Pages, Site
+from knowledge.plaintext import Plaintext
+from knowledge.term_links import TermLinkExtension
+
+#: Where rendered formulas are kept between builds.
+FORMULAS = ".cache/formulas.json"
+
+
+class Build:
+    """The knowledge base of a project at one moment, and what the site makes of it."""
+
+    def __init__(self, kb: KnowledgeBase, formulas: mathematics.Cache, site: Site) -> None:
+        self.kb, self.formulas = kb, formulas
+        self.site = site
+        self.plain = Plaintext(kb, lambda tex: mathematics.plain(formulas.render(tex, False).mathml))
+        self.pages = Pages(kb, self.plain, site)
+
+    @cached_property
+    def extensions(self) -> list[Extension]:
+        """The Markdown extensions, for `markdown_extensions` of MkDocs."""
+        return [
+            EquationExtension(self.kb, self.formulas.render),
+            CitationExtension(self.kb),
+            LinkExtension(self.kb),
+            TermLinkExtension(self.kb, self.plain),
+        ]
+
+
+def sources(root: Path) -> dict[str, bytes]:
+    """Read the data, the Markdown pages and the twins of a project, by path from its root."""
+    docs = root / "docs"
+    paths = [p for suffix in ("yml", "bib", "md", "py") for p in docs.rglob(f"*.{suffix}") if ".overrides" not in p.parts]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(paths)}
+
+
+def check(root: Path) -> tuple[KnowledgeBase | None, list[Mistake]]:
+    """Return the knowledge base of a project, or None, and all its mistakes."""
+    formulas = mathematics.Cache(root / FORMULAS)
+    found = model.load(sources(root), formulas.mistakes)
+    formulas.save()
+    return found
+
+
+_current: tuple[str, Build] | None = None
+
+
+def current() -> Build:
+    """Return the build that `load` made last."""
+    assert _current, "load first"
+    return _current[1]
+
+
+def load(config: MkDocsConfig) -> Build:
+    """Return the build of the project as it is on disk now; an unchanged project is not read twice.
+
+    Raises:
+        PluginError: with all the mistakes in the content, which MkDocs prints without a traceback.
+    """
+    global _current
+    root = Path(config.config_file_path).parent
+    files = sources(root)
+    site = Site(url=config.site_url or "/", repository=(config.repo_url or "").rstrip("/"))
+    state = _hash(files, site)
+    if _current is None or _current[0] != state:
+        formulas = mathematics.Cache(root / FORMULAS)
+        kb, mistakes = model.load(files, formulas.mistakes)
+        if kb is None:
+            raise PluginError("\n".join([f"{len(mistakes)} mistakes in the content:", *map(str, mistakes)]))
+        _current = state, Build(kb, formulas, site)
+    return _current[1]
+
+
+def concept_markdown(build: Build, path: str) -> str | None:
+    """Return the Markdown of the concept page at `path`, with what the data adds, or None if it is no concept page."""
+    concept = build.kb.concepts.get(posixpath.basename(path).removesuffix(".md"))
+    return build.pages.concept(concept) if concept and concept.path == path else None
+
+
+def add_pages(build: Build, config: MkDocsConfig, files: Files) -> None:
+    """Add the generated pages to the site's files; none may stand in the place of a written one."""
+    for page in build.pages.all():
+        if files.get_file_from_path(page.path):
+            raise PluginError(f"docs/{page.path}:1: a generated page has this path: remove or rename the file")
+        file = File.generated(config, page.path, content=page.markdown)
+        file.edit_uri = posixpath.relpath(page.edit, "docs")
+        files.append(file)
+
+
+def fill_navigation(build: Build, config: MkDocsConfig) -> None:
+    """Put the areas and their pages, and the views of the questions, below their entries in `nav`."""
+    below = {"concepts/index.md": build.pages.concept_navigation(), "faq/index.md": build.pages.question_navigation()}
+    for entry in config.nav or []:
+        for title, path in entry.items():
+            if isinstance(path, str) and path in below:
+                entry[title] = [{"Overview": path}, *below[path]]
+
+
+#: What each page was made of when it was last written, by its path.
+_written: dict[str, str] = {}
+_pending: dict[str, str] = {}
+
+
+def skip_unchanged(build: Build, config: MkDocsConfig, files: Files) -> None:
+    """Tell a dirty build (`scripts/serve`) to leave out the pages that would come out as they are.
+
+    A page depends on its own Markdown, generated parts included, and on what every page shows or links to. Both are
+    compared with what they were when the page was last written.
+    """
+    shared = _hash(build.kb.shared, build.site, config.nav)
+    for file in files.documentation_pages():
+        state = _hash(shared, file.content_string, concept_markdown(build, file.src_uri))
+        changed = _written.get(file.src_uri) != state
+        _pending[file.src_uri] = state
+        file.is_modified = lambda changed=changed: changed  # type: ignore[method-assign, misc]
+
+
+def finish(build: Build) -> None:
+    """Remember what was built: the formulas, and that the pages are written."""
+    build.formulas.save()
+    _written.update(_pending)
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+if __name__ == "__main__":  # scripts/check
+    found = check(Path.cwd())[1]
+    print(*found, sep="\n", end="\n" if found else "")
+    print(f"{len(found)} mistakes in the content" if found else "The content has no mistakes.")
+    sys.exit(bool(found))

@@ -1,0 +1,161 @@
+"""The generated pages as Markdown: the words stand in `templates/`, this module says which pages there are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import jinja2
+
+from knowledge import prose, structured_data
+from knowledge.concepts import LEVELS, Concept
+from knowledge.model import KnowledgeBase
+from knowledge.plaintext import Plaintext
+from knowledge.questions import Question
+
+#: An entry of MkDocs' `nav`: a title with a path or with further entries.
+Navigation = dict[str, Any]
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A generated page: its path below `docs/`, its Markdown, and the file that its edit button opens."""
+
+    path: str
+    markdown: str
+    edit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """What the pages need to know of where they are published."""
+
+    url: str
+    repository: str
+
+    def feedback(self, question: Question) -> str:
+        """Return the address of a new issue about a question, filled in."""
+        body = f"Question: {self.url}questions/{question.id}/\n\nWhat is wrong, missing or unclear:\n\n"
+        return f"{self.repository}/issues/new?" + urlencode({"title": f"[{question.id}] ", "body": body, "labels": "content"})
+
+
+class Pages:
+    """Renders the generated pages of a knowledge base."""
+
+    def __init__(self, kb: KnowledgeBase, plain: Plaintext, site: Site) -> None:
+        self.kb = kb
+        self._context = {
+            "kb": kb,
+            "site": site,
+            "plain": plain,
+            "levels": LEVELS,
+            "concept_citations": self._citations,
+            "faq_page": lambda questions: structured_data.faq_page(questions, plain),
+            "defined_terms": lambda: structured_data.defined_terms(kb, plain, site.url),
+        }
+
+    def all(self) -> Iterator[Page]:
+        """Yield every generated page."""
+        yield self._page("index.md", "home.md.j2")
+        yield self._page("concepts/index.md", "concepts.md.j2", edit="docs/_data/taxonomy.yml")
+        for area in self.kb.areas.values():
+            if self.kb.in_area(area.id):
+                yield self._page(f"concepts/{area.id}/index.md", "area.md.j2", edit="docs/_data/taxonomy.yml", area=area)
+        for name in ("index", "a-z"):
+            yield self._page(f"faq/{name}.md", f"faq_{name}.md.j2")
+        yield self._page("faq/interview/index.md", "faq_interview.md.j2")
+        for topic, questions in self.kb.by_topic.items():
+            area = self.kb.areas[topic]
+            yield self._page(f"faq/topics/{topic}.md", "faq_topic.md.j2", area=area, questions=questions)
+            yield self._page(f"faq/interview/{topic}.md", "faq_interview_topic.md.j2", area=area, questions=questions)
+            for before, question, after in _neighbors(questions):
+                yield self._page(question.path, "question.md.j2", question=question, before=before, after=after, area=area)
+        for level in LEVELS:
+            yield self._page(f"faq/levels/{level}.md", "faq_level.md.j2", level=level)
+        yield self._page("glossary.md", "glossary.md.j2", edit="docs/_data/terms.yml")
+        yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
+        yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
+        yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
+
+    def concept(self, concept: Concept) -> str:
+        """Return a concept page's Markdown with the parts that the data adds before and after its body."""
+        return self._render("concept.md.j2", concept=concept)
+
+    def concept_navigation(self) -> list[Navigation]:
+        """Return the areas and their concept pages, for MkDocs' `nav`."""
+        return [
+            {area.title: [{"Overview": f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
+            for area in self.kb.areas.values()
+            if (written := self.kb.in_area(area.id))
+        ]
+
+    def question_navigation(self) -> list[Navigation]:
+        """Return the views of the questions, for MkDocs' `nav`."""
+        topics = [(self.kb.areas[topic].title, topic) for topic in self.kb.by_topic]
+        return [
+            {"By topic": [{title: f"faq/topics/{topic}.md"} for title, topic in topics]},
+            {"By level": [{level.capitalize(): f"faq/levels/{level}.md"} for level in LEVELS]},
+            {"A to Z": "faq/a-z.md"},
+            {"Interview view": [{"Overview": "faq/interview/index.md"},
+                                *({title: f"faq/interview/{topic}.md"} for title, topic in topics)]},
+        ]
+
+    def _citations(self, concept: Concept) -> list[str]:
+        """Return the keys cited on a concept's page, in its body and in its misconceptions."""
+        said = [c for c in self.kb.corrections.values() if c.concept == concept.id]
+        keys = [*prose.citations(concept.body), *(key for c in said for key in c.sources)]
+        return list(dict.fromkeys(map(str, keys)))
+
+    def _page(self, path: str, template: str, edit: str = "docs/_data/questions.yml", **values: object) -> Page:
+        return Page(path=path, markdown=self._render(template, **values), edit=edit)
+
+    def _render(self, template: str, **values: object) -> str:
+        return _environment().get_template(template).render({**self._context, **values})
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """The templates, compiled once; they are read again when they change."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the templates produce Markdown
+    )
+    environment.filters |= {
+        "json": lambda value: json.dumps(value, ensure_ascii=False),
+        "plain": jinja2.pass_context(lambda context, text: context["plain"](text)),
+        "alphabetical": alphabetical,
+    }
+    environment.tests["written"] = jinja2.pass_context(
+        lambda context, place: place.partition("#")[0] in context["kb"].concepts)
+    return environment
+
+
+def alphabetical(things: Iterable[object], attribute: str) -> list[tuple[str, list[object]]]:
+    """Return things in alphabetical order, grouped by the first letter of an attribute."""
+
+    def key(thing: object) -> str:
+        return str(getattr(thing, attribute)).casefold()
+
+    def letter(thing: object) -> str:
+        first = key(thing)[:1].upper()
+        return first if first.isalpha() else "0–9"
+
+    ordered = sorted(things, key=lambda thing: (letter(thing) != "0–9", key(thing)))
+    return [(first, list(group)) for first, group in groupby(ordered, key=letter)]
+
+
+def _neighbors(questions: tuple[Question, ...]) -> Iterator[tuple[Question | None, Question, Question | None]]:
+    for i, question in enumerate(questions):
+        yield (questions[i - 1] if i else None), question, (questions[i + 1] if i + 1 < len(questions) else None)
