@@ -232,6 +232,11 @@ def check_transfer_span():
     body, head = rng.normal(size=(k, d)) / 3, rng.normal(size=k)
     y = x @ body.T @ rng.normal(size=k)  # the pretrained features are perfect for the target
     start = body.copy()
+    b = torch.tensor(body, requires_grad=True)
+    (((torch.tensor(x) @ b.T @ torch.tensor(head) - torch.tensor(y)) ** 2).sum() / (2 * 20)).backward()
+    residual = x @ body.T @ head - y
+    formula = sum(r * np.outer(head, row) for r, row in zip(residual, x, strict=True)) / 20
+    assert np.allclose(b.grad.numpy(), formula)
     for _ in range(200):
         error = (x @ body.T @ head - y) / 20
         body, head = body - 0.05 * np.outer(head, error @ x), head - 0.05 * error @ x @ body.T
