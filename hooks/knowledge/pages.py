@@ -60,6 +60,7 @@ class Pages:
             "plain": plain,
             "levels": LEVELS,
             "concept_citations": self._citations,
+            "uncited": lambda said: [key for key in said.sources if key not in prose.citations(said.why)],
             "faq_page": lambda questions: structured_data.faq_page(questions, plain),
             "defined_terms": lambda: structured_data.defined_terms(kb, plain, site.url),
         }
@@ -98,7 +99,7 @@ class Pages:
     def concept_navigation(self) -> list[Navigation]:
         """Return the areas and their concept pages, for MkDocs' `nav`."""
         return [
-            {area.title: [{"Overview": f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
+            {area.title: [{area.title: f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
             for area in self.kb.areas.values()
             if (written := self.kb.in_area(area.id))
         ]
@@ -112,7 +113,7 @@ class Pages:
             {"A to Z": "faq/a-z.md"},
             {
                 "Interview view": [
-                    {"Overview": "faq/interview/index.md"},
+                    {"Interview view": "faq/interview/index.md"},
                     *({title: f"faq/interview/{topic}.md"} for title, topic in topics),
                 ]
             },
