@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 from browser import chromium, serving
-from built_site import SITE, pages
+from built_site import SITE, paths
 
 # A page of each kind, for what need not be tried on all.
 KINDS = [
@@ -42,7 +42,7 @@ def page(browser):
 
 def sections():
     found = defaultdict(list)
-    for path in pages():
+    for path in paths():
         found[path.partition("/")[0] if "/" in path else "top"].append(path)
     return found
 

@@ -69,6 +69,7 @@ class Pages:
         """Yield every generated page."""
         yield self._page("index.md", "home.md.j2")
         yield self._page("concepts/index.md", "concepts.md.j2", edit="docs/_data/taxonomy.yml")
+        yield self._page("concepts/map.md", "map.md.j2", edit="docs/_data/taxonomy.yml")
         for area in self.kb.areas.values():
             if self.kb.in_area(area.id):
                 yield self._page(
@@ -98,7 +99,7 @@ class Pages:
 
     def concept_navigation(self) -> list[Navigation]:
         """Return the areas and their concept pages, for MkDocs' `nav`."""
-        return [
+        return [{"Map": "concepts/map.md"}] + [
             {area.title: [{area.title: f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
             for area in self.kb.areas.values()
             if (written := self.kb.in_area(area.id))
