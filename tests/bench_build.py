@@ -71,7 +71,8 @@ def plain(project: Path, to: Path) -> Path:
         (to / "docs" / page.path).parent.mkdir(parents=True, exist_ok=True)
         (to / "docs" / page.path).write_text(page.markdown)
     for concept in kb.concepts.values():
-        (to / "docs" / concept.path).write_text(f"---\ntitle: {json.dumps(concept.title)}\n---\n" + made.pages.concept(concept))
+        front = f"---\ntitle: {json.dumps(concept.title)}\n---\n"
+        (to / "docs" / concept.path).write_text(front + made.pages.concept(concept))
     config = (project / "mkdocs.yml").read_text()
     config = re.sub(r"^hooks:\n(  .*\n)+", "", config, flags=re.M)
     config = re.sub(r"^nav:\n(  .*\n)+", "", config, flags=re.M)

@@ -91,6 +91,7 @@ class Pages:
         yield self._page("glossary.md", "glossary.md.j2", edit="docs/_data/terms.yml")
         yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
         yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
+        yield self._page("reference/checks.md", "checks.md.j2", edit="docs/_data/taxonomy.yml")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
 
     def concept(self, concept: Concept) -> str:
@@ -152,6 +153,7 @@ def _environment() -> jinja2.Environment:
     environment.tests["written"] = jinja2.pass_context(
         lambda context, place: place.partition("#")[0] in context["kb"].concepts
     )
+    environment.tests["checked_on"] = lambda label, concept: concept.checked(label)
     return environment
 
 
