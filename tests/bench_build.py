@@ -39,9 +39,9 @@ def multiply(project: Path, times: int) -> None:
     for k in range(2, times + 1):
         for page in pages:
             text = re.sub(r"\\(label|eqref)\{([^}]*)\}", rf"\\\1{{\2-{k}}}", page.read_text())
-            page.with_name(f"{page.stem}-{k}.md").write_text(
-                re.sub("^title: (.*)", rf"title: \1 {k}", text, flags=re.M)
-            )
+            title = re.search("^title: (.*)$", text, re.MULTILINE)
+            text = text.replace(title[0], f"title: {json.dumps(f'{yaml.safe_load(title[1])} {k}')}", 1)
+            page.with_name(f"{page.stem}-{k}.md").write_text(text)
             shutil.copy(page.with_suffix(".py"), page.with_name(f"{page.stem}-{k}.py"))
         for q in originals:
             index["questions"].append(
