@@ -87,7 +87,7 @@ const searchEngine = (() => {
       this.entries = index.entries
       this.documents = new Map() // token: in how many entries
       this.vocabulary = new SearchableMap() // word: its stem
-      const options = { tokenize: text => text.split(" "), processTerm: term => term, storeFields: [] }
+      const options = { tokenize: tokens => tokens, processTerm: token => token, extractField: (entry, field) => entry[field], stringifyField: tokens => tokens }
       this.names = new MiniSearch({ ...options, fields: ["title", "wordings", "short", "page"] })
       this.texts = new MiniSearch({ ...options, fields: ["text"] })
       this.phrases = [] // of each entry its wordings
@@ -97,21 +97,14 @@ const searchEngine = (() => {
 
     // Titles, wordings and short answers come first: with them the search answers already.
     addNames(entry, id) {
-      const read = text => words(text ?? "")
-      const phrases = [entry.title, ...(entry.wordings ?? [])].map(text => phrase(read(text), this.terms))
-      const page = tokens(read(entry.page), this.terms, true)
-      const short = tokens(read(entry.short), this.terms, false)
-      const [title, ...wordings] = phrases.map(p => [...p.tokens])
-      this.names.add({ id, title: title.join(" "), wordings: wordings.flat().join(" "), short: short.join(" "), page: page.join(" ") })
-      if (entry.kind === "section") phrases[0] = phrase([...read(entry.page), ...read(entry.title)], this.terms)
+      const [title, page, short, ...wordings] = [entry.title, entry.page, entry.short, ...(entry.wordings ?? [])].map(t => words(t ?? ""))
+      const phrases = [title, ...wordings].map(all => phrase(all, this.terms))
+      const fields = { title: [...phrases[0].tokens], page: tokens(page, this.terms, true), short: tokens(short, this.terms, false),
+        wordings: phrases.slice(1).flatMap(p => [...p.tokens]) }
+      this.names.add({ id, ...fields })
+      if (entry.kind === "section") phrases[0] = phrase([...page, ...title], this.terms)
       this.phrases.push(phrases)
-      this.count([title, page, short, ...wordings], [entry.title, ...(entry.wordings ?? []), entry.short ?? ""])
-    }
-
-    count(lists, texts) {
-      for (const token of new Set(lists.flat())) this.documents.set(token, (this.documents.get(token) ?? 0) + 1)
-      for (const text of texts)
-        for (const { word, stem } of words(text)) if (word.length > 2) this.vocabulary.set(word, stem)
+      this.count(Object.values(fields).flat(), [...title, ...short, ...wordings.flat()])
     }
 
     // Reads the texts of some more entries; returns whether there are more.
@@ -120,13 +113,19 @@ const searchEngine = (() => {
       while (this.read < this.entries.length && performance.now() < end) {
         const { text } = this.entries[this.read]
         if (text) {
-          const all = tokens(words(text), this.terms, false)
-          this.texts.add({ id: this.read, text: all.join(" ") })
-          this.count([all], [text])
+          const all = words(text)
+          const field = tokens(all, this.terms, false)
+          this.texts.add({ id: this.read, text: field })
+          this.count(field, all)
         }
         this.read++
       }
       return this.read < this.entries.length
+    }
+
+    count(tokens, all) {
+      for (const token of new Set(tokens)) this.documents.set(token, (this.documents.get(token) ?? 0) + 1)
+      for (const { word, stem } of all) if (word.length > 2 && !this.vocabulary.has(word)) this.vocabulary.set(word, stem)
     }
 
     weight(token) {
@@ -213,8 +212,8 @@ const searchEngine = (() => {
         const entry = this.entries[id]
         return (!kind || entry.kind === kind || (kind === "concept" && entry.kind === "section")) && (!level || entry.level === level)
       }
-      const options = { boostTerm: term => boost.get(term), filter }
-      const all = [...boost.keys()].join(" ")
+      const options = { tokenize: token => [token], boostTerm: token => boost.get(token), filter }
+      const all = { combineWith: "OR", queries: [...boost.keys()] }
       const found = new Map()
       for (const [part, boosts_] of [[this.names, boosts], [this.texts, { text: boosts.text }]])
         for (const { id, score, match } of part.search(all, { ...options, boost: boosts_ })) {

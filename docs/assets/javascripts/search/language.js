@@ -67,19 +67,31 @@ const searchLanguage = (() => {
     return w.replace(/e$/, "").replace(/y$/, "i")
   }
 
-  // The words of a text: [{word, stem, start, end, joined}], where `joined` says that a hyphen or nothing parts it from the last.
+  // A run of letters as words: [{raw, word, stem, from}]; remembered, as most come again and again.
+  const runs = new Map()
+  const parts = run => {
+    let found = runs.get(run)
+    if (found) return found
+    runs.set(run, (found = []))
+    let from = 0
+    for (const raw of run.split(/(?<=\p{Ll}{3})(?=\p{Lu}\p{Ll}{2})/u)) { // BatchNorm
+      for (const word of simple(raw).split(" ")) if (word) found.push({ raw, word, stem: stem(word), from })
+      from += raw.length
+    }
+    return found
+  }
+
+  // The words of a text: [{raw, word, stem, start, end, joined}], where `joined` says that a hyphen or nothing parts it
+  // from the word before.
   const words = text => {
     const found = []
+    let end = -2
     for (const match of text.matchAll(wordPattern)) {
-      const before = found.at(-1)
-      const joint = before ? text.slice(before.end, match.index) : " "
-      let offset = match.index
-      for (const part of match[0].split(/(?<=\p{Ll}{3})(?=\p{Lu}\p{Ll}{2})/u)) { // BatchNorm
-        for (const word of simple(part).split(" "))
-          if (word) found.push({ word, raw: part, stem: stem(word), start: offset, end: offset + part.length,
-            joined: offset > match.index || /^[-‐–’'/]$/.test(joint) })
-        offset += part.length
-      }
+      const { 0: run, index } = match
+      for (const { raw, word, stem, from } of parts(run))
+        found.push({ raw, word, stem, start: index + from, end: index + from + raw.length,
+          joined: from > 0 || (index === end + 1 && /[-‐–’'/]/.test(text[end])) })
+      end = index + run.length
     }
     return found
   }
