@@ -5,7 +5,7 @@ from mkdocs.config.defaults import MkDocsConfig
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    config.markdown_extensions.extend(build.load(config).extensions)
+    config.markdown_extensions.extend(build.load(config).extensions)  # type: ignore[arg-type] # instances work too
     return config
 
 

@@ -38,18 +38,23 @@ def multiply(project: Path, times: int) -> None:
     for k in range(2, times + 1):
         for page in pages:
             text = re.sub(r"\\(label|eqref)\{([^}]*)\}", rf"\\\1{{\2-{k}}}", page.read_text())
-            page.with_name(f"{page.stem}-{k}.md").write_text(re.sub("^title: (.*)", rf"title: \1 {k}", text, flags=re.M))
+            page.with_name(f"{page.stem}-{k}.md").write_text(
+                re.sub("^title: (.*)", rf"title: \1 {k}", text, flags=re.M)
+            )
             shutil.copy(page.with_suffix(".py"), page.with_name(f"{page.stem}-{k}.py"))
         for q in originals:
-            index["questions"].append(q | {
-                "id": f"{q['id']}-{k}",
-                "question": f"{q['question']} {k}",
-                "also": [f"{wording} {k}" for wording in q["also"]],
-                "concept": f"{q['concept']}-{k}" if q["concept"] in written else q["concept"],
-                "follow_ups": [f"{i}-{k}" for i in q["follow_ups"]],
-                "seeds": [],
-                "answer": re.sub(r"\\eqref\{([^}]*)\}", rf"\\eqref{{\1-{k}}}", q["answer"]),
-            })
+            index["questions"].append(
+                q
+                | {
+                    "id": f"{q['id']}-{k}",
+                    "question": f"{q['question']} {k}",
+                    "also": [f"{wording} {k}" for wording in q["also"]],
+                    "concept": f"{q['concept']}-{k}" if q["concept"] in written else q["concept"],
+                    "follow_ups": [f"{i}-{k}" for i in q["follow_ups"]],
+                    "seeds": [],
+                    "answer": re.sub(r"\\eqref\{([^}]*)\}", rf"\\eqref{{\1-{k}}}", q["answer"]),
+                }
+            )
     (project / "docs/_data/questions.yml").write_text(yaml.safe_dump(index, allow_unicode=True, sort_keys=False))
 
 
@@ -103,8 +108,13 @@ def builds(project: Path, beside: Path) -> dict[str, float]:
 def served(project: Path) -> dict[str, float]:
     """Return the wall-clock seconds of a rebuild with nothing changed, and from saving a file to the served page."""
     log = (project / "serve.log").open("w+")
-    server = subprocess.Popen([BIN / "mkdocs", "serve", "--dirty", "--dev-addr", f"127.0.0.1:{PORT}"], cwd=project,
-                              stdout=log, stderr=log, env=os.environ | {"SITE_URL": f"http://127.0.0.1:{PORT}/"})
+    server = subprocess.Popen(
+        [BIN / "mkdocs", "serve", "--dirty", "--dev-addr", f"127.0.0.1:{PORT}"],
+        cwd=project,
+        stdout=log,
+        stderr=log,
+        env=os.environ | {"SITE_URL": f"http://127.0.0.1:{PORT}/"},
+    )
 
     def get(path: str) -> str:
         return urllib.request.urlopen(f"http://127.0.0.1:{PORT}/{path}").read().decode()
@@ -143,8 +153,9 @@ def served(project: Path) -> dict[str, float]:
         times = []
         for i in range(3):
             time.sleep(1)
-            times.append(save("docs/_data/questions.yml", "short: ", f"short: Saved{i} ",
-                              "questions/what-is-deep-learning/"))
+            times.append(
+                save("docs/_data/questions.yml", "short: ", f"short: Saved{i} ", "questions/what-is-deep-learning/")
+            )
         found["serve: the index saved"] = min(times)
         return found
     finally:

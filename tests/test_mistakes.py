@@ -38,7 +38,9 @@ def test_mistake(case, formulas):
     expected = [e if e.startswith("docs/") else f"{case['file']}:{e}" for e in case["expect"]]
     for line in expected:
         place, _, words = line.partition(": ")
-        assert any(message.startswith(place + ":") and words in message for message in found), f"{line}\nnot in\n{found}"
+        assert any(message.startswith(place + ":") and words in message for message in found), (
+            f"{line}\nnot in\n{found}"
+        )
     assert len(found) == len(expected), found
 
 
@@ -50,7 +52,13 @@ def test_the_small_knowledge_base_has_no_mistake(formulas):
 
 def test_all_mistakes_are_reported_at_once(formulas):
     files, expected = small.files(), 0
-    for name in ("an unknown level", "an unknown term", "an unknown source", "an unknown seed question", "a false date"):
+    for name in (
+        "an unknown level",
+        "an unknown term",
+        "an unknown source",
+        "an unknown seed question",
+        "a false date",
+    ):
         case = next(c for c in CASES if c["name"] == name)
         files, expected = changed(files, case), expected + len(case["expect"])
     assert len(model.load(files, formulas.mistakes)[1]) == expected
@@ -65,7 +73,7 @@ def test_a_build_with_mistakes_leaves_the_last_good_site(tmp_path):
     (project / "site/index.html").write_text("the last good site")
     index = project / "docs/_data/questions.yml"
     index.write_text(index.read_text().replace("level: basic", "level: basics", 1))
-    (project / ".venv").symlink_to(root / ".venv")
+    (project / ".venv").symlink_to((root / ".venv").resolve())
     run = subprocess.run(["scripts/build"], cwd=project, capture_output=True, text=True)
     assert run.returncode == 1
     assert "“basics” is none of basic, intermediate, advanced" in run.stderr
@@ -78,8 +86,10 @@ TEXT_FILES = [name for name in small.files() if not name.endswith(".py")]
 
 
 @settings(max_examples=300, deadline=None)
-@given(name=st.sampled_from(TEXT_FILES), content=st.one_of(st.binary(max_size=400), st.text(max_size=400).map(
-    lambda s: s.encode(errors="surrogatepass"))))
+@given(
+    name=st.sampled_from(TEXT_FILES),
+    content=st.one_of(st.binary(max_size=400), st.text(max_size=400).map(lambda s: s.encode(errors="surrogatepass"))),
+)
 def test_any_bytes_give_mistakes_or_a_model(name, content):
     files = small.files()
     files[name] = content
@@ -97,11 +107,43 @@ def test_any_damage_to_a_file_gives_mistakes_or_a_model(data):
     text = files[name]
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 40)))
-    by = data.draw(st.one_of(st.binary(max_size=10), st.sampled_from(
-        [b"", b"\n", b"  ", b": ", b"- ", b"[", b"]", b"{", b"}", b"'", b'"', b"|", b"&a ", b"*a", b"!!int ", b"$", b"\\",
-         b"~", b"null", b"1", b"[@", b"](concept:", b"---\n", b"@", b"\x00", b"\t", text[start:end] * 2])))
+    by = data.draw(
+        st.one_of(
+            st.binary(max_size=10),
+            st.sampled_from(
+                [
+                    b"",
+                    b"\n",
+                    b"  ",
+                    b": ",
+                    b"- ",
+                    b"[",
+                    b"]",
+                    b"{",
+                    b"}",
+                    b"'",
+                    b'"',
+                    b"|",
+                    b"&a ",
+                    b"*a",
+                    b"!!int ",
+                    b"$",
+                    b"\\",
+                    b"~",
+                    b"null",
+                    b"1",
+                    b"[@",
+                    b"](concept:",
+                    b"---\n",
+                    b"@",
+                    b"\x00",
+                    b"\t",
+                    text[start:end] * 2,
+                ]
+            ),
+        )
+    )
     files[name] = text[:start] + by + text[end:]
     kb, mistakes = model.load(files, lambda tex, display: mathematics.mistakes(tex))
     assert (kb is None) == bool(mistakes)
     assert all(m.line > 0 for m in mistakes)
-

@@ -9,13 +9,13 @@ from test_markdown import build  # noqa: F401 - a fixture
 GOLDEN = Path(__file__).parent / "cases/golden"
 
 
-def generated(build):  # noqa: F811
+def generated(build):
     pages = {page.path: page.markdown for page in build.pages.all()}
     pages |= {concept.path: build.pages.concept(concept) for concept in build.kb.concepts.values()}
     return pages
 
 
-def test_golden_pages(build):  # noqa: F811
+def test_golden_pages(build):
     pages = generated(build)
     kept = {path.relative_to(GOLDEN).as_posix().removesuffix(".golden"): path for path in GOLDEN.rglob("*.golden")}
     if os.environ.get("UPDATE_GOLDEN"):
@@ -28,9 +28,11 @@ def test_golden_pages(build):  # noqa: F811
         pytest.skip("golden pages written: read their diff")
     assert set(pages) == set(kept)
     for name, markdown in pages.items():
-        assert markdown == kept[name].read_text(), f"{name} changed: if that is right, run UPDATE_GOLDEN=1 pytest {__file__}"
+        assert markdown == kept[name].read_text(), (
+            f"{name} changed: if that is right, run UPDATE_GOLDEN=1 pytest {__file__}"
+        )
 
 
-def test_no_path_is_generated_twice(build):  # noqa: F811
+def test_no_path_is_generated_twice(build):
     paths = [page.path for page in build.pages.all()]
     assert len(paths) == len(set(paths))

@@ -31,7 +31,9 @@ def test_every_link_and_anchor_leads_somewhere():
             if found is None:
                 continue
             file, anchor = found
-            if not (SITE / file).is_file() or (anchor and file in ids and anchor not in ids[file] and anchor != "__search"):
+            if not (SITE / file).is_file() or (
+                anchor and file in ids and anchor not in ids[file] and anchor != "__search"
+            ):
                 broken.append(f"{path}: {element[attribute]}")
     assert not broken, "\n".join(broken)
 
@@ -58,7 +60,12 @@ def test_every_question_term_reference_and_concept_has_its_place(kb):
     for question in kb.questions.values():
         page = content(f"questions/{question.id}/index.html")
         headings = [h.get_text(" ", strip=True).rstrip("¶ ") for h in page.find_all("h2")]
-        assert headings[:4] == ["Full answer", "What an interviewer listens for", "Follow-up questions", "Also asked as"]
+        assert headings[:4] == [
+            "Full answer",
+            "What an interviewer listens for",
+            "Follow-up questions",
+            "Also asked as",
+        ]
         topic = content(f"faq/topics/{kb.area_of(question)}/index.html")
         assert topic.find(id=question.id), question.id
         assert content(f"faq/levels/{question.level}/index.html").find(id=question.id)
@@ -88,7 +95,12 @@ def test_glossary_links_stand_nowhere_forbidden():
         for link in content(path).find_all("a", class_="term"):
             parents = [p.name for p in link.parents]
             classes = {c for p in link.parents for c in p.get("class", [])}
-            if set(parents) & set(FORBIDDEN) or classes & {"arithmatex", "admonition-title", "tabbed-labels", "citations"}:
+            if set(parents) & set(FORBIDDEN) or classes & {
+                "arithmatex",
+                "admonition-title",
+                "tabbed-labels",
+                "citations",
+            }:
                 wrong.append(f"{path}: {link.get_text()}")
     assert not wrong, "\n".join(wrong)
 
@@ -111,7 +123,9 @@ def test_concept_pages_link_their_terms(kb):
     for concept in kb.concepts.values():
         links = content(f"concepts/{concept.area}/{concept.id}/index.html").find_all("a", class_="term")
         assert len(links) >= 10, f"{concept.id}: {len(links)} glossary links"
-    adams = [a.get_text() for path in pages() for a in content(path).find_all("a", class_="term", href=re.compile("#adam$"))]
+    adams = [
+        a.get_text() for path in pages() for a in content(path).find_all("a", class_="term", href=re.compile("#adam$"))
+    ]
     assert adams and set(adams) <= {"Adam", "Adaptive moment estimation", "adaptive moment estimation"}
 
 
@@ -119,7 +133,11 @@ def test_no_raw_tex_and_no_mathjax_error():
     raw = re.compile(r"\\(?:frac|mathbf|boldsymbol|eqref|label|begin|operatorname)\b|\$[^$\s][^$]*\\")
     for path in pages():
         article = content(path)
-        texts = [t for t in article.find_all(string=True) if not any(p.name in ("code", "pre", "script", "style") for p in t.parents)]
+        texts = [
+            t
+            for t in article.find_all(string=True)
+            if not any(p.name in ("code", "pre", "script", "style") for p in t.parents)
+        ]
         found = [str(t) for t in texts if raw.search(t)]
         assert not found, f"{path}: {found[:3]}"
         assert not article.find(attrs={"data-mjx-error": True}) and not article.find("merror"), path
@@ -133,7 +151,7 @@ def test_every_formula_has_mathml_glyphs_and_tex():
             formulas += 1
             assert formula.find("svg") and formula.find("math"), path
             assert formula.find(attrs={"data-tex": True}) or formula.get("data-tex"), path
-            uses = {use["href"].lstrip("#") for use in formula.find_all("use")}
+            uses = {use["xlink:href"].lstrip("#") for use in formula.find_all("use")}
             assert uses <= glyphs, f"{path}: {uses - glyphs}"
     assert formulas > 1000
 
@@ -147,8 +165,11 @@ def test_structured_data(kb):
             found[data["@type"]].append((path, data))
     names = {q["name"] for _, data in found["FAQPage"] for q in data["mainEntity"]}
     assert len(names) == len(kb.questions)
-    assert all(q["acceptedAnswer"]["text"] and "\\" not in q["acceptedAnswer"]["text"]
-               for _, data in found["FAQPage"] for q in data["mainEntity"])
+    assert all(
+        q["acceptedAnswer"]["text"] and "\\" not in q["acceptedAnswer"]["text"]
+        for _, data in found["FAQPage"]
+        for q in data["mainEntity"]
+    )
     [(_, terms)] = found["DefinedTermSet"]
     assert len(terms["hasDefinedTerm"]) == len(kb.terms)
 
@@ -175,12 +196,13 @@ def test_pages_name_no_foreign_resource():
 def test_the_same_commit_built_twice_is_byte_identical(tmp_path):
     """The second build starts from nothing: no cache of formulas."""
     subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "again"], check=True)
-    for name in subprocess.run(["git", "ls-files", "-om", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True,
-                               check=True).stdout.split():
+    for name in subprocess.run(
+        ["git", "ls-files", "-om", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True, check=True
+    ).stdout.split():
         if (ROOT / name).exists():
             (tmp_path / "again" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "again" / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "again/.venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "again/.venv").symlink_to((ROOT / ".venv").resolve())
     subprocess.run(["scripts/build", "--quiet"], cwd=tmp_path / "again", check=True)
 
     def differences(one):

@@ -42,7 +42,9 @@ def test_labels_are_checked(twin):
     """Most labelled equations have a check; the page says so, and links to it."""
     path, _ = twin
     page = path.with_suffix(".md")
-    concept, mistakes = concepts.load(f"docs/concepts/{path.parent.name}/{page.name}", page.read_bytes(), path.read_bytes())
+    concept, mistakes = concepts.load(
+        f"docs/concepts/{path.parent.name}/{page.name}", page.read_bytes(), path.read_bytes()
+    )
     assert concept and not mistakes
     unchecked = [label for label in concept.labels if not concept.checked(label)]
     assert len(unchecked) <= 0.1 * len(concept.labels), f"{page}: no check of {unchecked}"

@@ -1,4 +1,4 @@
-"""Loads the runnable twins: their checks, and their figures as SVG. As a program: draws the figures (scripts/figures)."""
+"""Loads the runnable twins: their checks, and their figures as SVG. Run by scripts/figures, it draws these."""
 
 import importlib.util
 import io
@@ -10,7 +10,7 @@ from types import ModuleType
 import matplotlib as mpl
 
 mpl.use("agg")
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 DOCS = Path(__file__).parent.parent / "docs"
 TWINS = sorted((DOCS / "concepts").glob("*/*.py"))
@@ -37,7 +37,9 @@ def figures(path: Path, module: ModuleType) -> dict[Path, bytes]:
         file = path.with_name(f"{path.stem}-{name.removeprefix('figure_').replace('_', '-')}.svg")
         with plt.style.context(DOCS / "assets/figures.mplstyle"), mpl.rc_context({"svg.hashsalt": file.stem}):
             figure, svg = draw(), io.BytesIO()
-            figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None}, transparent=True, bbox_inches="tight")
+            figure.savefig(
+                svg, format="svg", metadata={"Date": None, "Creator": None}, transparent=True, bbox_inches="tight"
+            )
             plt.close(figure)
         drawn[file] = svg.getvalue()
     return drawn

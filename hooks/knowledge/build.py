@@ -50,7 +50,9 @@ class Build:
 def sources(root: Path) -> dict[str, bytes]:
     """Read the data, the Markdown pages and the twins of a project, by path from its root."""
     docs = root / "docs"
-    paths = [p for suffix in ("yml", "bib", "md", "py") for p in docs.rglob(f"*.{suffix}") if ".overrides" not in p.parts]
+    paths = [
+        p for suffix in ("yml", "bib", "md", "py") for p in docs.rglob(f"*.{suffix}") if ".overrides" not in p.parts
+    ]
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(paths)}
 
 

@@ -131,7 +131,7 @@ def load(path: str, page: bytes, twin: bytes | None) -> tuple[Concept | None, li
     if len(front.description) > 160:
         mistakes.append(at(front.description, f"the description has {len(front.description)} characters: at most 160"))
     body = Text(text[parts.end() :], path, text[: parts.end()].count("\n") + 1)
-    headings = [m for m in prose.HEADING.finditer(prose.without_code(body))]
+    headings = prose.HEADING.finditer(prose.without_code(body))
     return Concept(
         id=concept_id,
         title=front.title,

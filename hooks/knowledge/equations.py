@@ -67,7 +67,9 @@ class _Equations(Treeprocessor):
         if glyphs:
             paths = "".join(f'<path id="{name}" d="{d}"/>' for name, d in sorted(glyphs.items()))
             sheet = SubElement(root, "div", {"class": "glyphs", "hidden": "hidden"})
-            sheet.text = self.md.htmlStash.store(f'<svg aria-hidden="true" focusable="false"><defs>{paths}</defs></svg>')
+            sheet.text = self.md.htmlStash.store(
+                f'<svg aria-hidden="true" focusable="false"><defs>{paths}</defs></svg>'
+            )
 
     def fill(self, element: Element, here: set[str]) -> dict[str, str]:
         """Put the rendered formula into arithmatex's wrapper, and return the glyphs that it uses."""
@@ -91,8 +93,15 @@ class _Equations(Treeprocessor):
         element.set("id", label)
         aside = SubElement(element, "span", {"class": "equation-aside"})
         if concept.checked(label):
-            check = SubElement(aside, "a", {"class": "checked", "href": f"/{concept.twin}", "title":
-                                            "Checked by code: a test of this page's program asserts this equation"})
+            check = SubElement(
+                aside,
+                "a",
+                {
+                    "class": "checked",
+                    "href": f"/{concept.twin}",
+                    "title": "Checked by code: a test of this page's program asserts this equation",
+                },
+            )
             check.text = AtomicString("✓")
             SubElement(check, "span", {"class": "mathml"}).text = AtomicString(" checked by code")
         anchor = SubElement(aside, "a", {"class": "number", "href": f"#{label}", "title": "Link to this equation"})

@@ -14,6 +14,7 @@ class Text(str):
     line: int
 
     def __new__(cls, value: str, path: str, line: int) -> Text:
+        """Take the text, the file's path, and the line."""
         text = super().__new__(cls, value)
         text.path, text.line = path, line
         return text

@@ -1,4 +1,4 @@
-"""The one model of the knowledge base: reads all the data, checks each against the others, and answers who refers to whom."""
+"""The one model: reads all the data, checks each against the others, and answers who refers to whom."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from knowledge import concepts, mathematics, prose, questions, references, terms
+from knowledge import concepts, mathematics, prose, questions, references
 from knowledge.concepts import Area, Concept, Planned, Taxonomy
 from knowledge.corrections import Correction
 from knowledge.mistakes import Mistake, Text, at, unknown
 from knowledge.questions import Dropped, Question, QuestionIndex, SeedDocument
 from knowledge.reading import read
 from knowledge.references import Reference
-from knowledge.terms import Term
+from knowledge.terms import Matcher, Term
 
 T = TypeVar("T")
 
@@ -56,9 +56,12 @@ class KnowledgeBase:
     def shared(self) -> tuple[object, ...]:
         """What any page may show or link to, beside its own text: a change of it changes every page."""
         return (
-            self.areas, self.terms, self.references,
+            self.areas,
+            self.terms,
+            self.references,
             [(c.id, c.title, c.path, c.labels, c.checks) for c in self.concepts.values()],
-            self.planned, list(self.questions),
+            self.planned,
+            list(self.questions),
         )
 
     def area_of(self, question: Question) -> str:
@@ -70,9 +73,9 @@ class KnowledgeBase:
         return (self.concepts.get(concept_id) or self.planned[concept_id]).title
 
     @cached_property
-    def matcher(self) -> terms.Matcher:
+    def matcher(self) -> Matcher:
         """The matcher of the glossary's terms."""
-        return terms.Matcher(self.terms.values())
+        return Matcher(self.terms.values())
 
     @cached_property
     def labels(self) -> Mapping[str, tuple[Concept, int]]:
@@ -126,11 +129,12 @@ class KnowledgeBase:
     def term_uses(self) -> Mapping[str, tuple[Concept | Question, ...]]:
         """The concept pages and questions that mention each term."""
         uses: defaultdict[str, list[Concept | Question]] = defaultdict(list)
-        for place in (*self.by_prerequisites, *self.questions.values()):
+        places: tuple[Concept | Question, ...] = (*self.by_prerequisites, *self.questions.values())
+        for place in places:
             text = prose.without_mathematics(place.body if isinstance(place, Concept) else place.answer)
             for term in sorted({m.term for m in self.matcher.mentions(text)}):
                 uses[term].append(place)
-        return uses
+        return {term: tuple(found) for term, found in uses.items()}
 
     @cached_property
     def mentions(self) -> Mapping[str, tuple[Concept, ...]]:
@@ -139,11 +143,16 @@ class KnowledgeBase:
         for concept in self.concepts.values():
             users = {
                 place.id
-                for term in self.terms.values() if term.concept == concept.id
-                for place in self.term_uses.get(term.id, ()) if isinstance(place, Concept)
+                for term in self.terms.values()
+                if term.concept == concept.id
+                for place in self.term_uses.get(term.id, ())
+                if isinstance(place, Concept)
             }
-            users |= {c.id for c in self.concepts.values() if f"concept:{concept.id}" in
-                      {link.partition("#")[0] for link in prose.id_links(c.body)}}
+            users |= {
+                c.id
+                for c in self.concepts.values()
+                if f"concept:{concept.id}" in {link.partition("#")[0] for link in prose.id_links(c.body)}
+            }
             found[concept.id] = tuple(c for c in self.by_prerequisites if c.id in users - {concept.id})
         return found
 
@@ -152,7 +161,7 @@ class KnowledgeBase:
         """Where each reference is cited."""
         places: defaultdict[str, list[Concept | Question | Correction]] = defaultdict(list)
         for concept in self.by_prerequisites:
-            for key in dict.fromkeys(prose.citations(concept.body)):
+            for key in dict.fromkeys(map(str, prose.citations(concept.body))):
                 places[key].append(concept)
         for question in self.questions.values():
             for key in question.sources:
@@ -267,22 +276,29 @@ def _one_owner(kind: str, remedy: str, named: Iterable[tuple[str, str]]) -> Iter
         key = normalized(name)
         if key in first:
             other, where = first[key]
-            yield at(name, f"the {kind} “{name}” of “{owner}” belongs to “{other}” already"
-                           f" (line {getattr(where, 'line', '?')}): {remedy}")
+            yield at(
+                name,
+                f"the {kind} “{name}” of “{owner}” belongs to “{other}” already"
+                f" (line {getattr(where, 'line', '?')}): {remedy}",
+            )
         first.setdefault(key, (owner, name))
 
 
 def _wordings(kb: KnowledgeBase) -> Iterator[Mistake]:
-    yield from _one_owner("wording", "keep it under one question",
-                          ((w, q.id) for q in kb.questions.values() for w in q.wordings))
+    yield from _one_owner(
+        "wording", "keep it under one question", ((w, q.id) for q in kb.questions.values() for w in q.wordings)
+    )
     for question in kb.questions.values():
         yield from questions.check_lengths(question)
 
 
 def _term_names(kb: KnowledgeBase) -> Iterator[Mistake]:
     # Case tells terms apart ("GloVe", "glove"), so names with capitals are compared as they stand.
-    yield from _one_owner("name", "keep it under one term", (
-        (name, t.id) for t in kb.terms.values() for name in t.names if name == name.casefold()))
+    yield from _one_owner(
+        "name",
+        "keep it under one term",
+        ((name, t.id) for t in kb.terms.values() for name in t.names if name == name.casefold()),
+    )
 
 
 def _known(kb: KnowledgeBase, kind: str, known: Iterable[str], names: Iterable[str]) -> Iterator[Mistake]:
@@ -320,7 +336,10 @@ def _target(kb: KnowledgeBase, kind: str, place: str) -> Iterator[Mistake]:
     name, _, anchor = place.partition("#")
     path, line = getattr(place, "path", "?"), getattr(place, "line", 0)
     everything: Mapping[str, Iterable[str]] = {
-        "concept": {**kb.planned, **kb.concepts}, "question": kb.questions, "term": kb.terms}
+        "concept": {**kb.planned, **kb.concepts},
+        "question": kb.questions,
+        "term": kb.terms,
+    }
     yield from _known(kb, kind, everything[kind], [Text(name, path, line)])
     if kind == "concept" and anchor and name in kb.concepts:
         yield from _known(kb, f"section of “{name}”:", kb.concepts[name].anchors, [Text(anchor, path, line)])
@@ -385,12 +404,21 @@ def _seed_coverage(kb: KnowledgeBase) -> Iterator[Mistake]:
         claimed.setdefault(ref, owner)
     for ref in raw.values():
         if ref not in claimed and not kb.broken:
-            yield at(ref, f"the seed question “{ref}” is answered by no question:"
-                          " add it to the “seeds” of one, or to “dropped” with the reason")
+            yield at(
+                ref,
+                f"the seed question “{ref}” is answered by no question:"
+                " add it to the “seeds” of one, or to “dropped” with the reason",
+            )
     for correction in kb.corrections.values():
         yield from _known(kb, "seed question", raw, correction.seeds)
 
 
 _CHECKS: tuple[Callable[[KnowledgeBase], Iterator[Mistake]], ...] = (
-    _known_ids, _wordings, _term_names, _text_references, _equation_labels, _prerequisites, _seed_coverage,
+    _known_ids,
+    _wordings,
+    _term_names,
+    _text_references,
+    _equation_labels,
+    _prerequisites,
+    _seed_coverage,
 )

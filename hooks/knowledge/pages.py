@@ -44,7 +44,9 @@ class Site:
     def feedback(self, question: Question) -> str:
         """Return the address of a new issue about a question, filled in."""
         body = f"Question: {self.url}questions/{question.id}/\n\nWhat is wrong, missing or unclear:\n\n"
-        return f"{self.repository}/issues/new?" + urlencode({"title": f"[{question.id}] ", "body": body, "labels": "content"})
+        return f"{self.repository}/issues/new?" + urlencode(
+            {"title": f"[{question.id}] ", "body": body, "labels": "content"}
+        )
 
 
 class Pages:
@@ -68,7 +70,9 @@ class Pages:
         yield self._page("concepts/index.md", "concepts.md.j2", edit="docs/_data/taxonomy.yml")
         for area in self.kb.areas.values():
             if self.kb.in_area(area.id):
-                yield self._page(f"concepts/{area.id}/index.md", "area.md.j2", edit="docs/_data/taxonomy.yml", area=area)
+                yield self._page(
+                    f"concepts/{area.id}/index.md", "area.md.j2", edit="docs/_data/taxonomy.yml", area=area
+                )
         for name in ("index", "a-z"):
             yield self._page(f"faq/{name}.md", f"faq_{name}.md.j2")
         yield self._page("faq/interview/index.md", "faq_interview.md.j2")
@@ -77,7 +81,9 @@ class Pages:
             yield self._page(f"faq/topics/{topic}.md", "faq_topic.md.j2", area=area, questions=questions)
             yield self._page(f"faq/interview/{topic}.md", "faq_interview_topic.md.j2", area=area, questions=questions)
             for before, question, after in _neighbors(questions):
-                yield self._page(question.path, "question.md.j2", question=question, before=before, after=after, area=area)
+                yield self._page(
+                    question.path, "question.md.j2", question=question, before=before, after=after, area=area
+                )
         for level in LEVELS:
             yield self._page(f"faq/levels/{level}.md", "faq_level.md.j2", level=level)
         yield self._page("glossary.md", "glossary.md.j2", edit="docs/_data/terms.yml")
@@ -104,8 +110,12 @@ class Pages:
             {"By topic": [{title: f"faq/topics/{topic}.md"} for title, topic in topics]},
             {"By level": [{level.capitalize(): f"faq/levels/{level}.md"} for level in LEVELS]},
             {"A to Z": "faq/a-z.md"},
-            {"Interview view": [{"Overview": "faq/interview/index.md"},
-                                *({title: f"faq/interview/{topic}.md"} for title, topic in topics)]},
+            {
+                "Interview view": [
+                    {"Overview": "faq/interview/index.md"},
+                    *({title: f"faq/interview/{topic}.md"} for title, topic in topics),
+                ]
+            },
         ]
 
     def _citations(self, concept: Concept) -> list[str]:
@@ -138,7 +148,8 @@ def _environment() -> jinja2.Environment:
         "alphabetical": alphabetical,
     }
     environment.tests["written"] = jinja2.pass_context(
-        lambda context, place: place.partition("#")[0] in context["kb"].concepts)
+        lambda context, place: place.partition("#")[0] in context["kb"].concepts
+    )
     return environment
 
 

@@ -19,6 +19,7 @@ class Plaintext:
         self._known: dict[str, str] = {}
 
     def __call__(self, markdown: str) -> str:
+        """Return a Markdown text as plain text in one line."""
         if markdown not in self._known:
             self._known[markdown] = self._plain(markdown)
         return self._known[markdown]
@@ -32,8 +33,12 @@ class Plaintext:
 
         text = _FORMULA.sub(lambda m: keep(self.formula(m[1] or m[2])), str(markdown))
         text = _CODE.sub(lambda m: keep(m[2].strip()), text)
-        text = prose.CITATION_GROUP.sub(lambda m: "(" + "; ".join(
-            self.kb.references[key].parenthetical for key in re.findall(r"[\w-]+", m[1])) + ")", text)
+        text = prose.CITATION_GROUP.sub(
+            lambda m: (
+                "(" + "; ".join(self.kb.references[key].parenthetical for key in re.findall(r"[\w-]+", m[1])) + ")"
+            ),
+            text,
+        )
         text = prose.CITATION.sub(lambda m: self.kb.references[m[1]].narrative, text)
         text = _LINK.sub(r"\1", text)
         text = _MARKUP.sub("", text)
@@ -46,6 +51,8 @@ class Plaintext:
 _FORMULA = re.compile(r"(?<!\\)\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$]+?)(?<![\s\\])\$", re.DOTALL)
 _CODE = re.compile(r"(`+)(.+?)\1", re.DOTALL)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)(?:\{[^}]*\})?")
-_MARKUP = re.compile(r"^[ \t]*(?:[-*+][ \t]+|\d+\.[ \t]+|>[ \t]?|#{1,6}[ \t]+|\|[-:| ]+\|[ \t]*$)|</?[a-zA-Z][^>]*>", re.MULTILINE)
+_MARKUP = re.compile(
+    r"^[ \t]*(?:[-*+][ \t]+|\d+\.[ \t]+|>[ \t]?|#{1,6}[ \t]+|\|[-:| ]+\|[ \t]*$)|</?[a-zA-Z][^>]*>", re.MULTILINE
+)
 _EMPHASIS = re.compile(r"(\*\*|\*|__|(?<!\w)_)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\`*_{}\[\]()#+.!$@|-])")

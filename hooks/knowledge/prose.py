@@ -23,7 +23,9 @@ _CODE = re.compile(
     r"|<!--.*?-->",
     re.DOTALL | re.MULTILINE,
 )
-_MATHEMATICS = re.compile(r"(?<!\\)\$\$.+?\$\$|(?<![\\$])\$(?!\s)[^$\n]*?(?:\n(?!\s*\n)[^$\n]*?)*(?<![\s\\])\$(?!\d)", re.DOTALL)
+_MATHEMATICS = re.compile(
+    r"(?<!\\)\$\$.+?\$\$|(?<![\\$])\$(?!\s)[^$\n]*?(?:\n(?!\s*\n)[^$\n]*?)*(?<![\s\\])\$(?!\d)", re.DOTALL
+)
 _MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)(?:\{[^}]*\})?|<[^>\s][^>]*>|^[ \t]*(?:[!?]{3}\+?|===).*$", re.MULTILINE)
 _WORD = re.compile(r"\w[\w’'-]*")
 

@@ -82,7 +82,7 @@ class _Reader:
         for event in yaml.parse(text, Loader=_Loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > 20:
-                self.wrong(event.start_mark.line, "nested more than 20 deep: flatten it")
+                self.wrong(event.start_mark.line if event.start_mark else 0, "nested more than 20 deep: flatten it")
                 return True
         return False
 
@@ -108,8 +108,10 @@ class _Reader:
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else "?"
             if name not in fields:
-                self.wrong(key.start_mark.line, f"unknown key “{name}”{did_you_mean(name, fields)}"
-                           f" (known: {', '.join(fields)})")
+                self.wrong(
+                    key.start_mark.line,
+                    f"unknown key “{name}”{did_you_mean(name, fields)} (known: {', '.join(fields)})",
+                )
             elif name in seen:
                 self.wrong(key.start_mark.line, f"duplicate key “{name}”: keep one")
             else:
@@ -138,7 +140,9 @@ class _Reader:
             words = typing.get_args(kind)
             if text in words:
                 return text
-            return self.wrong(node.start_mark.line, f"“{text}” is none of {', '.join(words)}{did_you_mean(text, words)}")
+            return self.wrong(
+                node.start_mark.line, f"“{text}” is none of {', '.join(words)}{did_you_mean(text, words)}"
+            )
         if kind is bool and node.tag.endswith(":bool"):
             return text.lower() in ("true", "yes", "on")
         if kind is datetime.date:
@@ -155,8 +159,10 @@ class _Reader:
         return Text(text, self.path, self.first_line + node.start_mark.line + block)
 
     def mismatch(self, node: yaml.Node, kind: Any) -> Any:
-        found = {yaml.MappingNode: "a mapping", yaml.SequenceNode: "a list"}.get(type(node))
-        found = found or (f"“{node.value[:40]}”" if node.value else "nothing")
+        if isinstance(node, yaml.CollectionNode):
+            found = "a mapping" if isinstance(node, yaml.MappingNode) else "a list"
+        else:
+            found = f"“{node.value[:40]}”" if node.value else "nothing"
         return self.wrong(node.start_mark.line, f"expected {_said(kind)}, found {found}")
 
 

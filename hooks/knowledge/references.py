@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
+from string import ascii_lowercase
 
 from pybtex.database import BibliographyData, Entry, Person
 from pybtex.database.input.bibtex import Parser
@@ -47,6 +48,12 @@ class Reference:
         return " & ".join(families)
 
     @property
+    def people(self) -> str:
+        """The authors, given names first; of many the first ten."""
+        shown = [" ".join(reversed(author.split(", ", 1))) for author in self.authors[:10]]
+        return ", ".join(shown) + (", et al." if self.more_authors or len(self.authors) > 10 else "")
+
+    @property
     def parenthetical(self) -> str:
         """As cited in parentheses: "He et al., 2015"."""
         return f"{self.names}, {self.year}{self.suffix}"
@@ -59,8 +66,8 @@ class Reference:
     @property
     def full(self) -> str:
         """The full reference in plain text."""
-        authors = ", ".join(self.authors[:10]) + (", et al." if self.more_authors or len(self.authors) > 10 else "")
-        return f"{authors.rstrip('.')}. {self.title.rstrip('.')}. {self.venue + ', ' if self.venue else ''}{self.year}{self.suffix}."
+        venue = f"{self.venue}, " if self.venue else ""
+        return f"{self.people.rstrip('.')}. {self.title.rstrip('.')}. {venue}{self.year}{self.suffix}."
 
 
 @cache
@@ -80,9 +87,9 @@ def load(path: str, source: bytes) -> Reading[dict[str, Reference]]:
             errors.append(error)
         except (ValueError, RecursionError, IndexError, AttributeError) as error:  # pybtex on bytes that are no BibTeX
             mistakes.append(Mistake(path, 1, f"not valid BibTeX: {error}"))
-    for error in errors:
-        line = error.lineno if isinstance(error, PybtexSyntaxError) else 0
-        mistakes.append(Mistake(path, line or 1, f"not valid BibTeX: {error.args[0]}"))
+    for problem in errors:
+        line = problem.lineno if isinstance(problem, PybtexSyntaxError) else 0
+        mistakes.append(Mistake(path, line or 1, f"not valid BibTeX: {problem.args[0]}"))
     references = {}
     for key, entry in data.entries.items():
         where = Text(key, path, lines.get(key, 1))
@@ -134,7 +141,7 @@ def _told_apart(references: dict[str, Reference]) -> dict[str, Reference]:
     for reference in references.values():
         alike[reference.names, reference.year].append(reference)
     for same in alike.values():
-        for letter, reference in zip("abcdefghijklmnopqrstuvwxyz", sorted(same, key=lambda r: r.title)):
+        for letter, reference in zip(ascii_lowercase, sorted(same, key=lambda r: r.title), strict=False):
             if len(same) > 1:
                 references[reference.key] = replace(reference, suffix=letter)
     return references

@@ -16,7 +16,22 @@ from knowledge.model import KnowledgeBase
 from knowledge.plaintext import Plaintext
 
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
-_NEVER = _HEADINGS | {"a", "code", "pre", "kbd", "script", "style", "svg", "math", "label", "summary", "button", "th", "figcaption", "dt"}
+_NEVER = _HEADINGS | {
+    "a",
+    "code",
+    "pre",
+    "kbd",
+    "script",
+    "style",
+    "svg",
+    "math",
+    "label",
+    "summary",
+    "button",
+    "th",
+    "figcaption",
+    "dt",
+}
 _NEVER_CLASSES = frozenset(("arithmatex", "admonition-title", "planned", "citations", "no-terms"))
 
 

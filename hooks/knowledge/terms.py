@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,14 @@ class Mention:
     term: str
 
 
+@dataclass
+class _Node:
+    """A place in the trie: the words that may follow, and the names that end here, each with its term."""
+
+    next: dict[str, _Node] = field(default_factory=dict)
+    names: list[tuple[str, str]] = field(default_factory=list)
+
+
 class Matcher:
     """Finds terms in text: the longest name wins, plurals match, and case counts where a name has capitals.
 
@@ -51,14 +59,14 @@ class Matcher:
     """
 
     def __init__(self, terms: Iterable[Term]) -> None:
-        self._trie: dict[str, dict] = {}
+        self._trie = _Node()
         for term in terms:
             for name in term.names:
                 for form in _forms(name):
                     node = self._trie
                     for word in _WORD.findall(form.casefold()):
-                        node = node.setdefault(word, {})
-                    node.setdefault("", []).append((form, term.id))
+                        node = node.next.setdefault(word, _Node())
+                    node.names.append((form, term.id))
 
     def mentions(self, text: str) -> Iterator[Mention]:
         """Yield the mentions in `text` from left to right, none overlapping."""
@@ -75,11 +83,12 @@ class Matcher:
         for i in range(first, len(words)):
             if i > first and not _JOINT.fullmatch(text, words[i - 1].end(), words[i].start()):
                 break
-            node = node.get(words[i][0].casefold(), {})
-            if not node:
+            following = node.next.get(words[i][0].casefold())
+            if not following:
                 break
+            node = following
             start, end = words[first].start(), words[i].end()
-            for form, term in node.get("", ()):
+            for form, term in node.names:
                 if _same(form, text[start:end]) and not _inside_compound(text, start, end):
                     best, length = Mention(start, end, term), i - first + 1
         return best, length

@@ -86,8 +86,8 @@ def pictures(m, seed):
 # ---------------------------------------------------------------- figures
 def figure_stages():
     """LeNet-5 as published: the maps shrink while their number grows."""
-    stages = [("input", 1, 32), ("C1", 6, 28), ("S2", 6, 14), ("C3", 16, 10), ("S4", 16, 5), ("C5", 120, 1), ("F6", 84, 1),
-              ("output", 10, 1)]
+    stages = [("input", 1, 32), ("C1", 6, 28), ("S2", 6, 14), ("C3", 16, 10), ("S4", 16, 5), ("C5", 120, 1),
+              ("F6", 84, 1), ("output", 10, 1)]
     fig, ax = plt.subplots(figsize=(6.4, 2.9))
     x = 0.0
     for name, maps, side in stages:
@@ -158,7 +158,8 @@ def check_cnn_lenet():
     table = [3] * 6 + [4] * 9 + [6]  # number of S2 maps that each C3 map reads
     parts = [6 * (25 + 1), 6 * 2, sum(25 * q + 1 for q in table), 16 * 2, 120 * (16 * 25 + 1), 84 * (120 + 1)]
     assert parts == [156, 12, 1516, 32, 48120, 10164] and sum(parts) == 60_000
-    connections = [parts[0] * 28**2, 6 * 14**2 * (4 + 1), parts[2] * 10**2, 16 * 5**2 * (4 + 1), parts[4], parts[5], 84 * 10]
+    connections = [parts[0] * 28**2, 6 * 14**2 * (4 + 1), parts[2] * 10**2, 16 * 5**2 * (4 + 1), parts[4], parts[5],
+                   84 * 10]
     assert sum(connections) == 340_908
     with torch.device("meta"):  # the common modern reading: full connections, no weights in pooling, dense output
         modern = torch.nn.Sequential(torch.nn.Conv2d(1, 6, 5), torch.nn.Conv2d(6, 16, 5), torch.nn.Linear(400, 120),

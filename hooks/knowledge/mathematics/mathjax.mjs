@@ -104,7 +104,9 @@ function written({ kind, attributes: { transform, ...attributes }, children }) {
   if (x === undefined && move) attributes.transform = move;
   if (Number(x)) attributes.x = x;
   if (Number(y)) attributes.y = y;
-  return element(kind, attributes, children.map(written).join(""));
+  // Not href: Material's instant navigation sets every [href] anew, which an SVG element refuses with an error.
+  const { href, ...others } = attributes;
+  return element(kind, href ? { "xlink:href": href, ...others } : others, children.map(written).join(""));
 }
 
 /** The formula's own <svg>, without a namespace: it stands in HTML. */
