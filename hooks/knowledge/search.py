@@ -156,8 +156,8 @@ def _is_title(kb: KnowledgeBase, concept: str | None, names: tuple[str, ...]) ->
 
 
 _FRONT_MATTER = re.compile(r"\A---\n.*?^---\n", re.DOTALL | re.MULTILINE)
-_NOT_PROSE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1[ \t]*$|^[ \t]*(?:[!?]{3}\+?[ \t]+\w+|===)|!\[[^\]]*\]\([^)]*\)|\\(?:label|eqref)\{[^}]*\}"
-    r"|\{[ \t]*[.#:][^}]*\}|<!--.*?-->",
+_NOT_PROSE = re.compile(  # code, the first words of admonitions and tabs, pictures, labels, attributes, comments
+    r"^[ \t]*(`{3,}|~{3,}).*?^[ \t]*\1[ \t]*$|^[ \t]*(?:[!?]{3}\+?[ \t]+\w+|===)|!\[[^\]]*\]\([^)]*\)"
+    r"|\\(?:label|eqref)\{[^}]*\}|\{[ \t]+[.#][^}]*\}|<!--.*?-->",
     re.DOTALL | re.MULTILINE,
 )

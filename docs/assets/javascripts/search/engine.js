@@ -87,6 +87,7 @@ const searchEngine = (() => {
       this.entries = index.entries
       this.documents = new Map() // token: in how many entries
       this.vocabulary = new SearchableMap() // word: its stem
+      this.stems = new Set()
       const options = { tokenize: tokens => tokens, processTerm: token => token, extractField: (entry, field) => entry[field], stringifyField: tokens => tokens }
       this.names = new MiniSearch({ ...options, fields: ["title", "wordings", "short", "page"] })
       this.texts = new MiniSearch({ ...options, fields: ["text"] })
@@ -125,7 +126,10 @@ const searchEngine = (() => {
 
     count(tokens, all) {
       for (const token of new Set(tokens)) this.documents.set(token, (this.documents.get(token) ?? 0) + 1)
-      for (const { word, stem } of all) if (word.length > 2 && !this.vocabulary.has(word)) this.vocabulary.set(word, stem)
+      for (const { word, stem } of all) {
+        this.stems.add(stem)
+        if (word.length > 2 && !this.vocabulary.has(word)) this.vocabulary.set(word, stem)
+      }
     }
 
     weight(token) {
@@ -154,6 +158,7 @@ const searchEngine = (() => {
         return { ...w, means, empty: false }
       })
       for (let i = 1; i < all.length; i++) { // drop out, auto encoder
+        if (slots[i].empty || slots[i - 1].empty) continue
         const pair = all[i - 1].word + all[i].stem
         if (this.documents.has(pair)) for (const slot of [slots[i - 1], slots[i]]) slot.means.set(pair, Math.max(weights.joined, slot.means.get(pair) ?? 0))
       }
@@ -310,7 +315,7 @@ const searchEngine = (() => {
       const wording = one.best > 0 && entry.kind === "question" ? entry.wordings[one.best - 1] : ""
       const teaser = this.teaser(entry, stems)
       return { ...this.place(entry), score: one.score, wording: mark(wording, stems), marked: mark(entry.title, stems), teaser: mark(teaser, stems),
-        highlight: slots.filter(s => !s.empty && s.means.size).map(s => s.word).slice(0, 12).join(" ") }
+        highlight: [...stems].filter(s => s.length > 1 && this.stems.has(s)).slice(0, 12).join(" ") }
     }
 
     teaser(entry, stems) {
