@@ -143,6 +143,13 @@ def finish(build: Build) -> None:
     _written.update(_pending)
 
 
+def prepare_for_files(config: MkDocsConfig) -> None:
+    """Leave out of a site that is read from files what needs a server: there, instant navigation stops all scripts."""
+    if not config.use_directory_urls:
+        features = config.theme["features"]
+        features[:] = [feature for feature in features if not feature.startswith("navigation.instant")]
+
+
 def write_search_index(build: Build, config: MkDocsConfig) -> None:
     """Write the index of the search; the theme's own is not needed."""
 

@@ -81,6 +81,7 @@
     let wanted, running = null
     const show = (question, { items, answer }) => {
       list.replaceChildren(...items.map((found, i) => item(found, i === 0 && answer)))
+      list.dataset.query = question.query // what these are the results of
       const count = items.length === 1 ? "1 result" : `${items.length} results`
       status.textContent = !question.query.trim() ? "Type a question, a term, a symptom or an abbreviation"
         : !items.length ? "Nothing found. Try other words, or the questions from A to Z."

@@ -6,16 +6,18 @@ const searchEngine = (() => {
 
   // How much each kind of evidence counts; found by scripts/bench search on the tuning half of its queries.
   const weights = {
-    wording: 1.0, // the best wording: how much of the query it covers, and how much of it the query covers
+    wording: 0.85, // the best wording: how much of the query it covers, and how much of it the query covers
     precision: 0.35,
-    coverage: 0.75, // how much of the query stands anywhere in the entry
+    names: 0.6, // how much of the query stands in its wordings and its short answer
+    coverage: 0.25, // how much of the query stands anywhere in the entry
     bm25: 0.55,
     order: 0.12, // words side by side as in the query
     title: 0.08, // the best wording is the title itself
     asking: 0.06, // the same question word
     empty: 0.08, // words such as "between"
-    everyday: 0.55, fuzzy: 0.8, fuzzy2: 0.6, prefix: 0.75, typing: 0.6, joined: 0.9,
-    kinds: { question: 0.1, concept: 0.12, term: 0.06, section: 0, misconception: -0.12, notation: -0.1 },
+    power: 1.3, // how much more a rare word counts than a frequent one
+    everyday: 0.55, related: 0.5, fuzzy: 0.8, fuzzy2: 0.6, prefix: 0.75, typing: 0.6, joined: 0.9,
+    kinds: { question: 0.06, concept: 0.12, term: 0.06, section: 0, misconception: -0.12, notation: -0.1 },
   }
   const boosts = { title: 4, wordings: 3, short: 2, page: 1.2, text: 1 }
   const candidates = 80
@@ -62,21 +64,26 @@ const searchEngine = (() => {
 
   // Everyday words and the field's: finds phrases in a query.
   class Everyday {
-    constructor(groups) {
+    constructor({ short_forms, everyday_words }) {
       this.phrases = new Map()
+      this.add(short_forms, () => weights.joined)
+      this.add(everyday_words, () => weights.everyday)
+    }
+
+    add(groups, quality) {
       for (const [from, to] of Object.entries(groups))
         for (const phrase of from.split(",")) {
           const stems = words(phrase).map(w => w.stem)
           const list = this.phrases.get(stems[0]) ?? []
-          list.push({ stems, to: to.split(",").map(t => words(t).map(w => w.stem)) })
+          list.push({ stems, quality, to: to.split(",").flatMap(t => words(t).map(w => w.stem)) })
           this.phrases.set(stems[0], list)
         }
     }
 
     * mentions(all) {
       for (let i = 0; i < all.length; i++)
-        for (const { stems, to } of this.phrases.get(all[i].stem) ?? [])
-          if (stems.every((s, k) => all[i + k]?.stem === s)) yield { from: i, to: i + stems.length, words: to.flat() }
+        for (const { stems, to, quality } of this.phrases.get(all[i].stem) ?? [])
+          if (stems.every((s, k) => all[i + k]?.stem === s)) yield { from: i, to: i + stems.length, words: to, quality }
     }
   }
 
@@ -150,6 +157,8 @@ const searchEngine = (() => {
         const known = this.documents.has(w.stem)
         if (last && typing && w.word.length > 1)
           for (const [word, stem] of this.beginning(w.word, 12)) add(stem, weights.typing * Math.min(1, 0.4 + w.word.length / word.length))
+        if (known && w.stem.length > 4) // initial, initialize
+          for (const [, stem] of this.beginning(w.stem, 30)) if (stem.length - w.stem.length < 4) add(stem, weights.related)
         if (!known && w.word.length > 2) {
           for (const [word, stem] of this.beginning(w.word, 12)) add(stem, weights.prefix * Math.min(1, 0.5 + w.word.length / word.length / 2))
           if (!means.size || ![...means.values()].some(q => q > 0.7)) this.mistyped(w.word, add)
@@ -166,14 +175,16 @@ const searchEngine = (() => {
       const best = slots.map(s => ({ ...s, stem: s.means.has(s.stem) || !s.means.size ? s.stem : [...s.means].sort((a, b) => b[1] - a[1])[0][0] }))
       for (const { id, from, to } of this.terms.mentions(best, true))
         if (this.documents.has(id)) for (let i = from; i < to; i++) if (!slots[i].empty || to - from > 1) slots[i].means.set(id, 1)
-      for (const { from, to, words } of this.everyday.mentions(all))
+      for (const { from, to, words, quality } of this.everyday.mentions(all))
         for (let i = from; i < to; i++) {
-          for (const word of words) if (this.documents.has(word) && !slots[i].means.has(word)) slots[i].means.set(word, weights.everyday)
+          for (const word of words)
+            if (this.documents.has(word) && quality() > (slots[i].means.get(word) ?? 0)) slots[i].means.set(word, quality())
           if (slots[i].empty && to - from > 1) slots[i].empty = false
         }
       for (const slot of slots) {
         const known = [...slot.means].filter(([, q]) => q > weights.everyday)
         slot.weight = known.length ? Math.max(...known.map(([t, q]) => q * Math.min(this.weight(t), this.weight(slot.stem)))) : slot.means.size ? 3 : 1.5
+        slot.weight **= weights.power
         if (slot.empty) slot.weight = Math.min(slot.weight, 3) * weights.empty
       }
       return slots
@@ -222,9 +233,9 @@ const searchEngine = (() => {
       const found = new Map()
       for (const [part, boosts_] of [[this.names, boosts], [this.texts, { text: boosts.text }]])
         for (const { id, score, match } of part.search(all, { ...options, boost: boosts_ })) {
-          const one = found.get(id) ?? { id, bm25: 0, matched: new Set() }
+          const one = found.get(id) ?? { id, bm25: 0, named: new Set(), told: new Set() }
           one.bm25 += score
-          for (const token in match) one.matched.add(token)
+          for (const token in match) one[part === this.names ? "named" : "told"].add(token)
           found.set(id, one)
         }
       const total = slots.reduce((sum, s) => sum + s.weight, 0)
@@ -243,9 +254,11 @@ const searchEngine = (() => {
         for (const [token, q] of slot.means) if (q > most && has(token)) most = q
         return most
       }
-      let covered = 0
-      for (const slot of slots) covered += slot.weight * quality(slot, t => one.matched.has(t))
-      one.coverage = covered / total
+      let named = 0, covered = 0
+      for (const slot of slots) {
+        named += slot.weight * quality(slot, t => one.named.has(t))
+        covered += slot.weight * quality(slot, t => one.named.has(t) || one.told.has(t))
+      }
       one.wording = 0
       this.phrases[one.id].forEach((phrase, i) => {
         const used = new Set()
@@ -257,7 +270,7 @@ const searchEngine = (() => {
         }
         let own = 0, shared = 0
         phrase.stems.forEach((stem, k) => {
-          const weight = this.weight(stem) * (phrase.empty[k] ? weights.empty : 1)
+          const weight = this.weight(stem) ** weights.power * (phrase.empty[k] ? weights.empty : 1)
           own += weight
           if (used.has(stem) || used.has(phrase.named[k])) shared += weight
         })
@@ -266,7 +279,7 @@ const searchEngine = (() => {
           + weights.asking * asking + (i ? 0 : weights.title))
         if (fit > one.wording) Object.assign(one, { wording: fit, best: i, covers: coverage, fits: coverage * precision })
       })
-      one.score = weights.wording * one.wording + weights.coverage * one.coverage + weights.bm25 * one.bm25 / mostBm25
+      one.score = weights.wording * one.wording + (weights.names * named + weights.coverage * covered) / total + weights.bm25 * one.bm25 / mostBm25
         + weights.kinds[entry.kind]
     }
 
