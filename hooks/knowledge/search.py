@@ -113,7 +113,7 @@ def script(kb: KnowledgeBase, plain: Plaintext, url: Callable[[str], str]) -> st
     """Return the index as a script that a page or a worker runs, from a server or from a file."""
     index = {
         "entries": [{k: v for k, v in vars(entry).items() if v} for entry in entries(kb, plain, url)],
-        "terms": [[term.names, term.abbreviations] for term in kb.terms.values() if len(term.names) > 1],
+        "terms": [[term.names, term.abbreviations] for term in kb.terms.values()],
         "everyday": yaml.safe_load(EVERYDAY_WORDS.read_text("utf-8")),
     }
     return f"searchIndex = {json.dumps(index, ensure_ascii=False, separators=(',', ':'))}\n"

@@ -25,7 +25,8 @@ const searchEngine = (() => {
   // The tokens of a text: stems, pairs written as one (batchnorm), and the term that each name stands for (~3).
   const tokens = (all, terms, pairs) => {
     const found = all.map(w => w.stem)
-    for (let i = 1; i < all.length; i++) if (pairs || all[i].joined) found.push(all[i - 1].word + all[i].stem)
+    for (let i = 1; i < all.length; i++)
+      if (all[i].joined || (pairs && !isEmpty(all[i].word) && !isEmpty(all[i - 1].word))) found.push(all[i - 1].word + all[i].stem)
     for (const { id } of terms.mentions(all)) found.push(id)
     return found
   }
@@ -41,10 +42,12 @@ const searchEngine = (() => {
   class Terms {
     constructor(terms) {
       this.first = new Map()
+      this.initials = new Map() // abbreviations that nobody wrote down
       terms.forEach(([names, abbreviations], i) => {
         for (const name of names) {
           const parts = words(name)
           if (!parts.length) continue
+          if (parts.length > 2) this.initials.set(parts.map(p => p.word[0]).join(""), `~${i}`)
           const list = this.first.get(parts[0].stem) ?? []
           list.push({ stems: parts.map(p => p.stem), id: `~${i}`,
             exact: abbreviations.includes(name) || /^\p{Lu}[\p{Lu}\p{N}-]+$/u.test(name) ? parts.map(p => p.raw) : null })
@@ -96,43 +99,45 @@ const searchEngine = (() => {
       this.vocabulary = new SearchableMap() // word: its stem
       this.stems = new Set()
       const options = { tokenize: tokens => tokens, processTerm: token => token, extractField: (entry, field) => entry[field], stringifyField: tokens => tokens }
-      this.names = new MiniSearch({ ...options, fields: ["title", "wordings", "short", "page"] })
-      this.texts = new MiniSearch({ ...options, fields: ["text"] })
+      this.names = new MiniSearch({ ...options, fields: ["title", "wordings", "page"] })
+      this.texts = new MiniSearch({ ...options, fields: ["short", "text"] })
       this.phrases = [] // of each entry its wordings
       this.read = 0 // entries whose text is read
       index.entries.forEach((entry, id) => this.addNames(entry, id))
     }
 
-    // Titles, wordings and short answers come first: with them the search answers already.
+    // Titles and wordings come first: with them the search answers already.
     addNames(entry, id) {
-      const [title, page, short, ...wordings] = [entry.title, entry.page, entry.short, ...(entry.wordings ?? [])].map(t => words(t ?? ""))
+      const [title, page, ...wordings] = [entry.title, entry.page, ...(entry.wordings ?? [])].map(t => words(t ?? ""))
       const phrases = [title, ...wordings].map(all => phrase(all, this.terms))
-      const fields = { title: [...phrases[0].tokens], page: tokens(page, this.terms, true), short: tokens(short, this.terms, false),
+      const fields = { title: [...phrases[0].tokens], page: tokens(page, this.terms, true),
         wordings: phrases.slice(1).flatMap(p => [...p.tokens]) }
       this.names.add({ id, ...fields })
       if (entry.kind === "section") phrases[0] = phrase([...page, ...title], this.terms)
       this.phrases.push(phrases)
-      this.count(Object.values(fields).flat(), [...title, ...short, ...wordings.flat()])
+      this.count(Object.values(fields).flat(), [...title, ...wordings.flat()], id)
     }
 
     // Reads the texts of some more entries; returns whether there are more.
     readTexts(milliseconds) {
       const end = performance.now() + milliseconds
       while (this.read < this.entries.length && performance.now() < end) {
-        const { text } = this.entries[this.read]
-        if (text) {
-          const all = words(text)
-          const field = tokens(all, this.terms, false)
-          this.texts.add({ id: this.read, text: field })
-          this.count(field, all)
-        }
+        const entry = this.entries[this.read]
+        const [short, text] = [entry.short, entry.text].map(t => words(t ?? ""))
+        const fields = { short: tokens(short, this.terms, false), text: tokens(text, this.terms, false) }
+        this.texts.add({ id: this.read, ...fields })
+        this.count([...fields.short, ...fields.text], [...short, ...text], this.read)
         this.read++
       }
       return this.read < this.entries.length
     }
 
-    count(tokens, all) {
-      for (const token of new Set(tokens)) this.documents.set(token, (this.documents.get(token) ?? 0) + 1)
+    count(tokens, all, id) {
+      for (const token of tokens) {
+        const counted = this.documents.get(token)
+        if (!counted) this.documents.set(token, { n: 1, last: id })
+        else if (counted.last !== id) Object.assign(counted, { n: counted.n + 1, last: id })
+      }
       for (const { word, stem } of all) {
         this.stems.add(stem)
         if (word.length > 2 && !this.vocabulary.has(word)) this.vocabulary.set(word, stem)
@@ -140,7 +145,7 @@ const searchEngine = (() => {
     }
 
     weight(token) {
-      const n = this.documents.get(token) ?? 0
+      const n = this.documents.get(token)?.n ?? 0
       return Math.log(1 + (this.entries.length - n + 0.5) / (n + 0.5))
     }
 
@@ -163,6 +168,7 @@ const searchEngine = (() => {
           for (const [word, stem] of this.beginning(w.word, 12)) add(stem, weights.prefix * Math.min(1, 0.5 + w.word.length / word.length / 2))
           if (!means.size || ![...means.values()].some(q => q > 0.7)) this.mistyped(w.word, add)
           if (!means.size) this.taken(w.word, add)
+          if (this.terms.initials.has(w.word)) add(this.terms.initials.get(w.word), weights.joined)
         }
         return { ...w, means, empty: false }
       })
@@ -204,7 +210,7 @@ const searchEngine = (() => {
       const near = []
       for (const [other, [stem]] of this.vocabulary.fuzzyGet(word, Math.max(2, limit))) {
         const d = distance(word, other, limit)
-        if (d <= limit && (word.length > 3 || other[0] === word[0])) near.push([stem, d, this.documents.get(stem) ?? 0])
+        if (d <= limit && (word.length > 3 || other[0] === word[0])) near.push([stem, d, this.documents.get(stem)?.n ?? 0])
       }
       near.sort((a, b) => a[1] - b[1] || b[2] - a[2])
       for (const [stem, d] of near.slice(0, 4)) if (d === near[0][1]) add(stem, d > 1 ? weights.fuzzy2 : weights.fuzzy)
@@ -231,11 +237,11 @@ const searchEngine = (() => {
       const options = { tokenize: token => [token], boostTerm: token => boost.get(token), filter }
       const all = { combineWith: "OR", queries: [...boost.keys()] }
       const found = new Map()
-      for (const [part, boosts_] of [[this.names, boosts], [this.texts, { text: boosts.text }]])
-        for (const { id, score, match } of part.search(all, { ...options, boost: boosts_ })) {
+      for (const part of [this.names, this.texts])
+        for (const { id, score, match } of part.search(all, { ...options, boost: boosts })) {
           const one = found.get(id) ?? { id, bm25: 0, named: new Set(), told: new Set() }
           one.bm25 += score
-          for (const token in match) one[part === this.names ? "named" : "told"].add(token)
+          for (const token in match) one[part === this.names || match[token].includes("short") ? "named" : "told"].add(token)
           found.set(id, one)
         }
       const total = slots.reduce((sum, s) => sum + s.weight, 0)
