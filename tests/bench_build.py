@@ -3,6 +3,7 @@
 Every figure is taken on copies in a temporary directory, for today's content and for five times as much.
 """
 
+import json
 import os
 import re
 import shutil
@@ -70,7 +71,8 @@ def plain(project: Path, to: Path) -> Path:
         (to / "docs" / page.path).parent.mkdir(parents=True, exist_ok=True)
         (to / "docs" / page.path).write_text(page.markdown)
     for concept in kb.concepts.values():
-        (to / "docs" / concept.path).write_text(f"---\ntitle: {concept.title}\n---\n" + made.pages.concept(concept))
+        front = f"---\ntitle: {json.dumps(concept.title)}\n---\n"
+        (to / "docs" / concept.path).write_text(front + made.pages.concept(concept))
     config = (project / "mkdocs.yml").read_text()
     config = re.sub(r"^hooks:\n(  .*\n)+", "", config, flags=re.M)
     config = re.sub(r"^nav:\n(  .*\n)+", "", config, flags=re.M)

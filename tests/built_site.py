@@ -10,11 +10,16 @@ ROOT = Path(__file__).parent.parent
 SITE = ROOT / "site"
 
 
+def paths() -> list[str]:
+    """Return the path of every page below the site."""
+    assert (SITE / "index.html").exists(), "build the site first: scripts/build"
+    return [p.relative_to(SITE).as_posix() for p in sorted(SITE.rglob("*.html"))]
+
+
 @cache
 def pages() -> dict[str, BeautifulSoup]:
     """Return every page by its path below the site."""
-    assert (SITE / "index.html").exists(), "build the site first: scripts/build"
-    return {p.relative_to(SITE).as_posix(): BeautifulSoup(p.read_bytes(), "lxml") for p in sorted(SITE.rglob("*.html"))}
+    return {path: BeautifulSoup((SITE / path).read_bytes(), "lxml") for path in paths()}
 
 
 def content(path: str) -> BeautifulSoup:

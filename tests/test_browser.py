@@ -5,7 +5,7 @@ from collections import defaultdict
 
 import pytest
 from browser import chromium, serving
-from built_site import SITE, pages
+from built_site import SITE, paths
 
 # A page of each kind, for what need not be tried on all.
 KINDS = [
@@ -42,7 +42,7 @@ def page(browser):
 
 def sections():
     found = defaultdict(list)
-    for path in pages():
+    for path in paths():
         found[path.partition("/")[0] if "/" in path else "top"].append(path)
     return found
 
@@ -151,3 +151,50 @@ def test_the_layout_does_not_shift(page, address):
             .observe({type: 'layout-shift', buffered: true})
         setTimeout(() => done(sum), 800) })""")
     assert shift < 0.1
+
+
+def test_the_404_page_works_at_any_depth(page, tmp_path):
+    """It is served for any address, so it names its resources from the root of the published site."""
+    (tmp_path / "deep-learning-answers").symlink_to(SITE)
+    failed = []
+    page.on("response", lambda r: failed.append(r.url) if r.status >= 400 else None)
+    with serving(tmp_path) as address:
+        page.goto(f"{address}deep-learning-answers/404.html")
+        page.locator(".search-opener").click()
+        page.locator("[data-md-component=search-query]:focus").wait_for()
+    assert not failed
+
+
+PUBLISHED = "https://deep-learning-answers.github.io/deep-learning-answers/"
+
+
+@pytest.fixture
+def published(page):
+    """A page on which the built site stands at its published address, as instant navigation compares addresses."""
+
+    def answer(route):
+        file = SITE / route.request.url.partition("#")[0].partition("?")[0].removeprefix(PUBLISHED)
+        file = file / "index.html" if file.is_dir() else file
+        route.fulfill(path=file) if file.is_file() else route.fulfill(status=404)
+
+    page.route(f"{PUBLISHED}**", answer)
+    return page
+
+
+def test_instant_navigation_keeps_the_formulas(published):
+    wrong = []
+    published.on("pageerror", lambda e: wrong.append(str(e)))
+    published.goto(PUBLISHED + "concepts/optimization/adam/")
+    published.evaluate("window.sameDocument = true")
+    published.locator("article a[href*='gradient-descent/']:not(.term)").first.click()
+    published.wait_for_url("**/gradient-descent/**")
+    published.locator("h1", has_text="Gradient descent").wait_for()
+    assert published.evaluate("window.sameDocument") is True
+    assert published.locator("div.arithmatex svg use").first.bounding_box()["width"] > 1
+    assert not wrong
+
+
+def test_a_link_previews_its_page(published):
+    published.goto(PUBLISHED + "concepts/optimization/adam/")
+    published.locator("article a[data-preview][href*='gradient-descent/']").first.hover()
+    published.locator(".md-tooltip2--active", has_text="Gradient descent").wait_for(timeout=10000)

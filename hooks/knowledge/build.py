@@ -115,7 +115,7 @@ def fill_navigation(build: Build, config: MkDocsConfig) -> None:
     for entry in config.nav or []:
         for title, path in entry.items():
             if isinstance(path, str) and path in below:
-                entry[title] = [{"Overview": path}, *below[path]]
+                entry[title] = [{title: path}, *below[path]]
 
 
 #: What each page was made of when it was last written, by its path.

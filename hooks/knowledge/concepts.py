@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import datetime
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
 from markdown.extensions.toc import slugify
 
-from knowledge import prose
+from knowledge import mathematics, prose
 from knowledge.mistakes import Mistake, Text, at
 from knowledge.reading import read
 
@@ -68,6 +69,7 @@ class Concept:
         body: the Markdown below the front matter, which starts on line `body.line` of `body.path`.
         anchors: the ids of its sections.
         labels: the labels of its equations, in order; an equation's number is its place in this list.
+        unlabeled: the section of each displayed formula that has no label.
         checks: the names of the checks in its runnable twin.
     """
 
@@ -81,6 +83,7 @@ class Concept:
     body: Text
     anchors: frozenset[str]
     labels: tuple[Text, ...]
+    unlabeled: tuple[str, ...]
     checks: frozenset[str]
 
     @property
@@ -143,11 +146,20 @@ def load(path: str, page: bytes, twin: bytes | None) -> tuple[Concept | None, li
         body=body,
         anchors=frozenset([slugify(m[2], "-") for m in headings] + list(GENERATED_SECTIONS)),
         labels=tuple(prose.found(prose.LABEL, prose.without_code(body), body)),
+        unlabeled=tuple(_unlabeled(body)),
         checks=checks,
     ), mistakes
 
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
+
+
+def _unlabeled(body: Text) -> Iterator[str]:
+    headings = list(prose.HEADING.finditer(prose.without_code(body)))
+    for formula in mathematics.formulas(body):
+        if formula.display and not mathematics.split_label(formula.tex)[1]:
+            above = [m[2] for m in headings if body.count("\n", 0, m.start()) + 1 < formula.line]
+            yield above[-1] if above else ""
 
 
 def _checks(path: str, twin: bytes | None) -> tuple[frozenset[str], list[Mistake]]:

@@ -116,6 +116,16 @@ class KnowledgeBase:
         """Return the written concepts that name this one as a prerequisite."""
         return tuple(c for c in self.by_prerequisites if concept.id in c.prerequisites)
 
+    def way_to(self, concept: Concept) -> tuple[Concept, ...]:
+        """Return the shortest way to a concept: all that it rests on, directly or not, in an order to read it in."""
+        needed: set[str] = set()
+        todo = [concept]
+        while todo:
+            new = [p for p in todo.pop().prerequisites if p in self.concepts and p not in needed]
+            needed.update(new)
+            todo += [self.concepts[p] for p in new]
+        return tuple(c for c in self.by_prerequisites if c.id in needed)
+
     def questions_of(self, concept_id: str) -> tuple[Question, ...]:
         """Return the questions that belong to a concept."""
         return tuple(q for q in self.questions.values() if q.concept == concept_id)

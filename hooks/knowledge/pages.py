@@ -60,6 +60,7 @@ class Pages:
             "plain": plain,
             "levels": LEVELS,
             "concept_citations": self._citations,
+            "uncited": lambda said: [key for key in said.sources if key not in prose.citations(said.why)],
             "faq_page": lambda questions: structured_data.faq_page(questions, plain),
             "defined_terms": lambda: structured_data.defined_terms(kb, plain, site.url),
         }
@@ -68,6 +69,7 @@ class Pages:
         """Yield every generated page."""
         yield self._page("index.md", "home.md.j2")
         yield self._page("concepts/index.md", "concepts.md.j2", edit="docs/_data/taxonomy.yml")
+        yield self._page("concepts/map.md", "map.md.j2", edit="docs/_data/taxonomy.yml")
         for area in self.kb.areas.values():
             if self.kb.in_area(area.id):
                 yield self._page(
@@ -89,6 +91,7 @@ class Pages:
         yield self._page("glossary.md", "glossary.md.j2", edit="docs/_data/terms.yml")
         yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
         yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
+        yield self._page("reference/checks.md", "checks.md.j2", edit="docs/_data/taxonomy.yml")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
 
     def concept(self, concept: Concept) -> str:
@@ -97,8 +100,8 @@ class Pages:
 
     def concept_navigation(self) -> list[Navigation]:
         """Return the areas and their concept pages, for MkDocs' `nav`."""
-        return [
-            {area.title: [{"Overview": f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
+        return [{"Map": "concepts/map.md"}] + [
+            {area.title: [{area.title: f"concepts/{area.id}/index.md"}, *({c.title: c.path} for c in written)]}
             for area in self.kb.areas.values()
             if (written := self.kb.in_area(area.id))
         ]
@@ -112,7 +115,7 @@ class Pages:
             {"A to Z": "faq/a-z.md"},
             {
                 "Interview view": [
-                    {"Overview": "faq/interview/index.md"},
+                    {"Interview view": "faq/interview/index.md"},
                     *({title: f"faq/interview/{topic}.md"} for title, topic in topics),
                 ]
             },
@@ -150,6 +153,7 @@ def _environment() -> jinja2.Environment:
     environment.tests["written"] = jinja2.pass_context(
         lambda context, place: place.partition("#")[0] in context["kb"].concepts
     )
+    environment.tests["checked_on"] = lambda label, concept: concept.checked(label)
     return environment
 
 

@@ -28,3 +28,10 @@ const reachable = () => {
 addEventListener("resize", reachable)
 if (window.document$) document$.subscribe(reachable)
 else addEventListener("DOMContentLoaded", reachable)
+
+// The large search button puts the cursor into the search box, which opens it.
+document.addEventListener("click", event => {
+  if (!event.target.closest(".search-opener")) return
+  event.preventDefault()
+  document.querySelector("[data-md-component=search-query]").focus()
+})

@@ -49,6 +49,7 @@ class Standardize(torch.nn.Module):
         """One pass over batches of (batch, features) or (batch, C, H, W) data."""
         n, mean, m2 = 0, 0.0, 0.0  # count, mean, sum of squared deviations
         for x in batches:
+            dtype = x.dtype
             x = x.double().movedim(1, -1).flatten(0, -2)  # (values, channels)
             k, batch_mean = len(x), x.mean(0)
             delta = batch_mean - mean
@@ -56,7 +57,8 @@ class Standardize(torch.nn.Module):
             mean = mean + delta * k / (n + k)
             n += k
         std = (m2 / n).sqrt()
-        return cls(mean, torch.where(std == 0, 1.0, std))
+        std = torch.where(std == 0, 1.0, std)
+        return cls(mean.to(dtype), std.to(dtype))
 
     def forward(self, x):
         shape = (1, -1) + (1,) * (x.dim() - 2)
@@ -101,8 +103,12 @@ def figure_valley():
         d = np.stack([u, v], axis=-1)
         z = 0.5 * np.einsum("...i,ij,...j->...", d, H, d)
         ax.contour(
-            u + best[0], v + best[1], z, levels=[0.2, 1.5, 5, 12, 25],
-            colors="#777777", linewidths=0.9,
+            u + best[0],
+            v + best[1],
+            z,
+            levels=[0.2, 1.5, 5, 12, 25],
+            colors="#777777",
+            linewidths=0.9,
         )
         ax.plot(*path.T, color=color, marker=marker, markersize=3.5, linewidth=1.3)
         ax.plot(*best, "*", color="#222222", markersize=11)
@@ -216,14 +222,14 @@ def check_input_norm_centering():
         a = rng.standard_normal((d, d + 1))
         cov, mu = a @ a.T * np.exp(rng.normal()), rng.standard_normal(d) * 3
         H = np.block([[cov + np.outer(mu, mu), mu[:, None]], [mu[None, :], np.eye(1)]])
-        centered = np.block(
-            [[cov, np.zeros((d, 1))], [np.zeros((1, d)), np.eye(1)]]
-        )
+        centered = np.block([[cov, np.zeros((d, 1))], [np.zeros((1, d)), np.eye(1)]])
         inverse = np.block(
             [
                 [np.linalg.inv(cov), -np.linalg.solve(cov, mu)[:, None]],
-                [-np.linalg.solve(cov, mu)[None], 1 + mu @ np.linalg.solve(cov, mu)
-                 + np.zeros((1, 1))],
+                [
+                    -np.linalg.solve(cov, mu)[None],
+                    1 + mu @ np.linalg.solve(cov, mu) + np.zeros((1, 1)),
+                ],
             ]
         )
         if np.linalg.cond(cov) < 1e4:
@@ -306,6 +312,8 @@ def check_numpy_equals_torch():
     mean, std = fit_standardizer(x)
     ours = standardize(x, mean, std)
     assert np.allclose(layer(torch.tensor(x)).numpy(), ours, atol=1e-10)
+    single = torch.tensor(x).float()
+    assert Standardize.fit(single.split(16))(single).dtype == torch.float32
     assert set(layer.state_dict()) == {"mean", "std"}
     assert not list(layer.parameters())
     images = torch.tensor(rng.standard_normal((10, 3, 4, 5)) * 2 + 1)
@@ -331,8 +339,9 @@ def check_worked_example():
     x = X_WORKED
     mean, std = fit_standardizer(x)
     assert mean[0] == 4 and np.isclose(std[0] ** 2, 5)
-    assert np.allclose(standardize(x, mean, std)[:, 0], [-1.342, -0.447, 0.447, 1.342],
-                       atol=5e-4)
+    assert np.allclose(
+        standardize(x, mean, std)[:, 0], [-1.342, -0.447, 0.447, 1.342], atol=5e-4
+    )
     H = least_squares_hessian(x)
     assert np.allclose(H, [[21, 4], [4, 1]])
     lam = np.linalg.eigvalsh(H)

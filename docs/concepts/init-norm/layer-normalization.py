@@ -399,7 +399,9 @@ def check_numpy_equals_torch():
 def check_worked_example():
     """The numbers of the worked example."""
     x, one, zero = np.array([1.0, 2.0, 3.0, 6.0]), np.ones(4), np.zeros(4)
-    assert x.mean() == 3 and x.var() == 3.5 and np.isclose(np.sqrt(3.5), 1.8708, atol=5e-5)
+    assert (
+        x.mean() == 3 and x.var() == 3.5 and np.isclose(np.sqrt(3.5), 1.8708, atol=5e-5)
+    )
     y, cache = layer_norm(x, one, zero, 0.0)
     assert np.allclose(y, [-1.0690, -0.5345, 0, 1.6036], atol=5e-5)
     assert np.mean(x**2) == 12.5

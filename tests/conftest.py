@@ -1,0 +1,7 @@
+"""The order of the tests: fast ones first, then the twins, the built site, and the browser."""
+
+SLOW = ["test_twins", "test_site", "test_browser"]
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: SLOW.index(item.path.stem) + 1 if item.path.stem in SLOW else 0)
