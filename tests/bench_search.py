@@ -28,8 +28,9 @@ ITEMS = """() => [...document.querySelectorAll('.md-search-result__item')].slice
     [...item.querySelectorAll('h1, h2, .search-place')].map(e => e.textContent))"""
 #: Records the messages of the theme's worker, so that one knows when a query is answered.
 RECORD = """window.answers = 0; const Theirs = window.Worker
-window.Worker = class extends Theirs { constructor(...a) { super(...a)
-    this.addEventListener('message', ({data}) => { if (data.type === 3) window.answers++; if (data.type === 1) window.ready = true }) } }"""
+window.Worker = class extends Theirs { constructor(...a) { super(...a); this.addEventListener('message', ({data}) => {
+    if (data.type === 3) window.answers++
+    if (data.type === 1) window.ready = true }) } }"""
 #: Types a query letter by letter, and gives the milliseconds from each key to the results on the page.
 TYPE = """async query => { const input = document.querySelector('.md-search__input'), list = document.querySelector('.md-search ol')
     const times = []
@@ -37,7 +38,8 @@ TYPE = """async query => { const input = document.querySelector('.md-search__inp
         const start = performance.now()
         input.value = query.slice(0, i)
         input.dispatchEvent(new Event('input'))
-        while (list.dataset.query !== input.value) await new Promise(done => { const c = new MessageChannel(); c.port1.onmessage = done; c.port2.postMessage(0) })
+        while (list.dataset.query !== input.value) await new Promise(done => {
+            const soon = new MessageChannel(); soon.port1.onmessage = done; soon.port2.postMessage(0) })
         times.push(performance.now() - start)
         await new Promise(done => setTimeout(done, 20))
     }
@@ -51,9 +53,11 @@ GROW = """async times => {
     while (engine.readTexts(1000));
     const all = performance.now() - start
     const times_ = []
-    for (const query of window.queries) { const s = performance.now(); engine.search(query); times_.push(performance.now() - s) }
+    for (const query of window.queries) {
+        const start = performance.now(); engine.search(query); times_.push(performance.now() - start) }
     times_.sort((a, b) => a - b)
-    return [entries.length, names, all, times_[times_.length >> 1], times_[Math.floor(times_.length * .95)]] }"""
+    return [entries.length, names, all, times_[times_.length >> 1], times_[Math.floor(times_.length * .95)]]
+}"""
 
 
 def index(site: Path) -> dict:
@@ -123,9 +127,11 @@ def quality(browser, site: Path, theirs: Path) -> None:
                 page.wait_for_timeout(3000)  # all texts are read
             ranks[name] = [rank(q, ask(page, q["query"])) for q in asked]
             page.close()
+    whole = [e["title"] for e in found if e["kind"] in ("question", "concept")]
     groups: dict[str, list[int]] = defaultdict(list)
     for i, q in enumerate(asked):
-        for group in ("all", f"style: {q['style']}", f"{q['half']}: {q['set']} queries", f"{q['half']}: {q['style']}"):
+        answered = "has a page: " + q["style"] if hits(q, whole) else "only a term or a section"
+        for group in (answered, answered.partition(":")[0], "all", f"style: {q['style']}", f"{q['half']}: {q['set']} queries", f"{q['half']}: {q['style']}"):
             groups[group].append(i)
     print(f"{len(asked)} queries whose answer is on the site; {len(missing)} without such a page yet\n")
     print(f"{'':32}{'queries':>8}{'   success at 1, 3, 10 and mean reciprocal rank':48}{'lunr':>10}")
@@ -159,8 +165,10 @@ def speed(browser, site: Path, offline: Path) -> None:
                 while (!document.querySelector('.md-search ol li')) await new Promise(done => setTimeout(done, 1))
                 return performance.now() - start }"""))
             context.close()
-        print(f"\ncold index, first key to first result: {statistics.median(firsts):.0f} ms (worst of 5: {max(firsts):.0f})")
-        for name, start in (("in the worker", address), ("on the page, from file://", (offline / "index.html").as_uri())):
+        median = statistics.median(firsts)
+        print(f"\ncold index, first key to first result: {median:.0f} ms (worst of 5: {max(firsts):.0f})")
+        file = (offline / "index.html").as_uri()
+        for name, start in (("in the worker", address), ("on the page, from file://", file)):
             page = browser.new_page()
             page.goto(start)
             page.focus(".md-search__input")
@@ -192,7 +200,7 @@ def growth(browser, site: Path) -> None:
         page.add_script_tag(path=SCRIPTS / f"{name}.js")
     page.add_script_tag(path=site / "search/search_index.js")
     page.evaluate("q => { window.queries = q }", [q["query"] for q in queries()][::4])
-    print(f"\n{'pages':>8}{'entries':>9}{'names read':>12}{'all read':>10}{'query median':>14}{'p95':>8}  (ms, not slowed)")
+    print("\n   pages  entries  names read  all read  query median     p95  (ms, not slowed)")
     for wanted in (pages, 1000, 5000):
         n, names, everything, median, p95 = page.evaluate(GROW, wanted / pages)
         print(f"{wanted:8}{n:9}{names:12.0f}{everything:10.0f}{median:14.1f}{p95:8.1f}")

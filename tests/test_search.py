@@ -1,4 +1,4 @@
-"""The search: its entries, and in Chromium the box, the answer, filters, the results page, `file://`, hostile queries."""
+"""The search: its entries, and in Chromium the box, the answer, filters, the results page, files, hostile queries."""
 
 import os
 import re
@@ -35,7 +35,8 @@ def page(browser):
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page, errors = context.new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("request", lambda r: r.url.startswith(("http://127.0.0.1", "file:", "data:", "blob:")) or errors.append(r.url))
+    ours = ("http://127.0.0.1", "file:", "data:", "blob:")
+    page.on("request", lambda r: r.url.startswith(ours) or errors.append(r.url))
     yield page
     context.close()
     assert not errors, errors
@@ -53,7 +54,7 @@ def titles(page):
 # ---- entries
 
 
-def test_entries(build):  # noqa: F811
+def test_entries(build):
     found = list(search.entries(build.kb, build.plain, lambda path: path.removesuffix(".md") + "/"))
     assert len({e.url for e in found}) == len(found)
     [question] = [e for e in found if e.url == "questions/what-is-gradient-descent/"]
@@ -137,8 +138,8 @@ def test_an_exact_word_is_not_taken_for_a_typo(page, address):
 
 
 @pytest.mark.parametrize(("query", "title"), [
-    ("KL(p||q)", "KL"), (r"\operatorname{softmax}(\mathbf{z})", "softmax"), ("softmax formula", "softmax"), ("BN", "batch norm"),
-    ("nn.BatchNorm2d", "batch norm"), ("regularisation", "regulari[sz]ation"),
+    ("KL(p||q)", "KL"), (r"\operatorname{softmax}(\mathbf{z})", "softmax"), ("softmax formula", "softmax"),
+    ("BN", "batch norm"), ("nn.BatchNorm2d", "batch norm"), ("regularisation", "regulari[sz]ation"),
 ])
 def test_symbols_abbreviations_and_spellings(page, address, query, title):
     page.goto(address)
@@ -167,7 +168,8 @@ def test_a_question_is_answered_at_once(page, address):
 def test_filters(page, address):
     page.goto(address)
     ask(page, "dropout")
-    kinds = "() => [...new Set([...document.querySelectorAll('.md-search-result__item')].map(e => e.dataset.kind))].join()"
+    kinds = """() => [...new Set([...document.querySelectorAll('.md-search-result__item')].map(e => e.dataset.kind))]
+        .join()"""
     assert page.evaluate(kinds).count(",") > 1
     button = page.locator("[data-filter=kind] button[value=term]")
     button.click()
@@ -175,7 +177,8 @@ def test_filters(page, address):
     page.wait_for_function(f"({kinds})() === 'term'")
     button.click()
     page.locator("[data-filter=level] button[value=basic]").click()
-    page.wait_for_function("[...document.querySelectorAll('.md-search-result__item .search-place')].every(e => /basic/.test(e.textContent))")
+    page.wait_for_function("""[...document.querySelectorAll('.md-search-result__item .search-place')]
+        .every(e => /basic/.test(e.textContent))""")
     link = page.locator(".search-all").get_attribute("href")
     assert link.endswith("search/?q=dropout&level=basic")
 
@@ -235,8 +238,8 @@ def test_roles_and_announcements(page, address):
 
 @pytest.mark.parametrize("query", [
     "gradient " * 555, "a" * 5000, "<img src=x onerror=alert(1)><script>alert(1)</script>", "\"'><svg/onload=alert(1)>",
-    "(a+)+$[", "\\", "*^~:-+", "[[[", "$$ \\frac{", "تعلم الآلة", "\u202edropout\u202c", "ما هو dropout", "学习率", "__proto__", "constructor",
-    "\x00dropout", "🙂🙂", "%00%3Cscript%3E", "~1", "^",
+    "(a+)+$[", "\\", "*^~:-+", "[[[", "$$ \\frac{", "تعلم الآلة", "\u202edropout\u202c", "ما هو dropout", "学习率",
+    "__proto__", "constructor", "\x00dropout", "🙂🙂", "%00%3Cscript%3E", "~1", "^",
 ], ids=lambda q: ascii(q[:12]))
 def test_hostile_queries_neither_break_nor_inject(page, address, query):
     alerts = []

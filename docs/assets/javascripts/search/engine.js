@@ -6,17 +6,18 @@ const searchEngine = (() => {
 
   // How much each kind of evidence counts; found by scripts/bench search on the tuning half of its queries.
   const weights = {
-    wording: 0.85, // the best wording: how much of the query it covers, and how much of it the query covers
+    wording: 1.2, // the best wording: how much of the query it covers, and how much of it the query covers
     precision: 0.35,
-    names: 0.6, // how much of the query stands in its wordings and its short answer
-    coverage: 0.25, // how much of the query stands anywhere in the entry
+    names: 0.9, // how much of the query stands in its wordings and its short answer
+    coverage: 0.35, // how much of the query stands anywhere in the entry
     bm25: 0.55,
-    order: 0.12, // words side by side as in the query
-    title: 0.08, // the best wording is the title itself
-    asking: 0.06, // the same question word
+    exact: 0.5, // the query and the wording say the same
+    order: 0.08, // words side by side as in the query
+    title: 0.05, // the best wording is the title itself
+    asking: 0.04, // the same question word
     empty: 0.08, // words such as "between"
-    power: 1.3, // how much more a rare word counts than a frequent one
-    everyday: 0.55, related: 0.5, fuzzy: 0.8, fuzzy2: 0.6, prefix: 0.75, typing: 0.6, joined: 0.9,
+    power: 1.0, // how much more a rare word counts than a frequent one
+    everyday: 0.4, related: 0.5, fuzzy: 0.8, fuzzy2: 0.6, prefix: 0.75, typing: 0.6, joined: 0.9,
     kinds: { question: 0.06, concept: 0.12, term: 0.06, section: 0, misconception: -0.12, notation: -0.1 },
   }
   const boosts = { title: 4, wordings: 3, short: 2, page: 1.2, text: 1 }
@@ -164,18 +165,18 @@ const searchEngine = (() => {
           for (const [word, stem] of this.beginning(w.word, 12)) add(stem, weights.typing * Math.min(1, 0.4 + w.word.length / word.length))
         if (known && w.stem.length > 4) // initial, initialize
           for (const [, stem] of this.beginning(w.stem, 30)) if (stem.length - w.stem.length < 4) add(stem, weights.related)
+        const abbreviation = w.raw.length < 6 && w.raw === w.raw.toUpperCase()
         if (!known && w.word.length > 2) {
           for (const [word, stem] of this.beginning(w.word, 12)) add(stem, weights.prefix * Math.min(1, 0.5 + w.word.length / word.length / 2))
-          if (!means.size || ![...means.values()].some(q => q > 0.7)) this.mistyped(w.word, add)
+          if (!abbreviation && ![...means.values()].some(q => q > 0.7)) this.mistyped(w.word, add)
           if (!means.size) this.taken(w.word, add)
           if (this.terms.initials.has(w.word)) add(this.terms.initials.get(w.word), weights.joined)
         }
         return { ...w, means, empty: false }
       })
-      for (let i = 1; i < all.length; i++) { // drop out, auto encoder
-        if (slots[i].empty || slots[i - 1].empty) continue
+      for (let i = 1; i < all.length; i++) { // drop out, warm up
         const pair = all[i - 1].word + all[i].stem
-        if (this.documents.has(pair)) for (const slot of [slots[i - 1], slots[i]]) slot.means.set(pair, Math.max(weights.joined, slot.means.get(pair) ?? 0))
+        if (this.documents.has(pair)) for (const slot of [slots[i - 1], slots[i]]) slot.empty &&= false, slot.means.set(pair, Math.max(weights.joined, slot.means.get(pair) ?? 0))
       }
       // words as they are understood, so that a mistyped name is still a name
       const best = slots.map(s => ({ ...s, stem: s.means.has(s.stem) || !s.means.size ? s.stem : [...s.means].sort((a, b) => b[1] - a[1])[0][0] }))
@@ -282,7 +283,7 @@ const searchEngine = (() => {
         })
         const coverage = hit / total, precision = own ? shared / own : 0
         const fit = coverage * (1 - weights.precision + weights.precision * precision + weights.order * this.order(phrase, slots)
-          + weights.asking * asking + (i ? 0 : weights.title))
+          + weights.asking * asking + (i ? 0 : weights.title) + weights.exact * precision ** 3)
         if (fit > one.wording) Object.assign(one, { wording: fit, best: i, covers: coverage, fits: coverage * precision })
       })
       one.score = weights.wording * one.wording + (weights.names * named + weights.coverage * covered) / total + weights.bm25 * one.bm25 / mostBm25
