@@ -13,7 +13,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from knowledge import mathematics, model
+from knowledge import mathematics, model, search
 from knowledge.citations import CitationExtension
 from knowledge.equations import EquationExtension
 from knowledge.links import LinkExtension
@@ -141,6 +141,25 @@ def finish(build: Build) -> None:
     """Remember what was built: the formulas, and that the pages are written."""
     build.formulas.save()
     _written.update(_pending)
+
+
+def prepare_for_files(config: MkDocsConfig) -> None:
+    """Leave out of a site that is read from files what needs a server: there, instant navigation stops all scripts."""
+    if not config.use_directory_urls:
+        features = config.theme["features"]
+        features[:] = [feature for feature in features if not feature.startswith("navigation.instant")]
+
+
+def write_search_index(build: Build, config: MkDocsConfig) -> None:
+    """Write the index of the search; the theme's own is not needed."""
+
+    def url(path: str) -> str:
+        return File(path, config.docs_dir, config.site_dir, config.use_directory_urls).url.removeprefix("./")
+
+    folder = Path(config.site_dir, "search")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "search_index.json").unlink(missing_ok=True)
+    (folder / "search_index.js").write_text(search.script(build.kb, build.plain, url), "utf-8")
 
 
 def _hash(*values: object) -> str:
