@@ -198,7 +198,7 @@ def test_the_same_commit_built_twice_is_byte_identical(tmp_path):
     for name in subprocess.run(
         ["git", "ls-files", "-om", "--exclude-standard"], cwd=ROOT, text=True, capture_output=True, check=True
     ).stdout.split():
-        if (ROOT / name).exists():
+        if (ROOT / name).is_file():
             (tmp_path / "again" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "again" / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "again/.venv").symlink_to((ROOT / ".venv").resolve())
