@@ -13,4 +13,4 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> None:
-    page.meta["search"] = {"exclude": True}  # the theme's index is thrown away: parsing each page for it took a quarter of a build
+    page.meta["search"] = {"exclude": True}  # from the theme's index, which took a quarter of a build and is not used

@@ -11,6 +11,8 @@ STUBS = re.compile(
     r"\b(?:TODO|TBD|FIXME|lorem ipsum|coming soon|delve|in the realm of|it is important to note|needless to say)\b",
     re.I,
 )
+#: Works of which no record that we could open gives an address: two of the 1960s, and one preprint.
+NO_ADDRESS = {"minsky1969", "novikoff1962", "awais2020"}
 SECTIONS = ["Intuition", "Definition", "Why it works", "In code", "Worked example", "In practice"]
 
 
@@ -83,8 +85,8 @@ def test_no_stub_and_no_filler(kb):
 
 
 def test_no_reference_is_unused_or_without_an_address(kb):
-    without = [r.key for r in kb.references.values() if not r.url]
-    assert len(without) <= 1, f"no DOI, arXiv id or URL: {without}"  # awais2020: no record that we opened has one
+    without = {r.key for r in kb.references.values() if not r.url}
+    assert without <= NO_ADDRESS, f"no DOI, arXiv id or URL: {without - NO_ADDRESS}"
     unused = [key for key in kb.references if key not in kb.cited_in]
     assert not unused, f"cited nowhere: {unused}"
 
