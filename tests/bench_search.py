@@ -32,7 +32,8 @@ window.Worker = class extends Theirs { constructor(...a) { super(...a); this.add
     if (data.type === 3) window.answers++
     if (data.type === 1) window.ready = true }) } }"""
 #: Types a query letter by letter, and gives the milliseconds from each key to the results on the page.
-TYPE = """async query => { const input = document.querySelector('.md-search__input'), list = document.querySelector('.md-search ol')
+TYPE = """async query => {
+    const input = document.querySelector('.md-search__input'), list = document.querySelector('.md-search ol')
     const times = []
     for (let i = 1; i <= query.length; i++) {
         const start = performance.now()
@@ -65,7 +66,8 @@ def index(site: Path) -> dict:
 
 
 def queries() -> list[dict]:
-    return [q | {"set": name} for name in ("dev", "own") for q in json.loads((CASES / f"{name}_queries.json").read_text())]
+    sets = {name: json.loads((CASES / f"{name}_queries.json").read_text()) for name in ("dev", "own")}
+    return [q | {"set": name} for name, found in sets.items() for q in found]
 
 
 def hits(query: dict, titles: list[str]) -> bool:
@@ -80,7 +82,8 @@ def stock(scratch: Path) -> Path:
         shutil.copy(ROOT / ".cache/formulas.json", project / ".cache")
     config = (project / "mkdocs.yml").read_text().replace("  - hooks/search.py\n", "")
     config = config.replace("  - assets/javascripts/search/box.js\n", "")
-    config = config.replace("  features:\n", "  features:\n    - search.highlight\n    - search.share\n    - search.suggest\n")
+    features = "".join(f"    - search.{name}\n" for name in ("highlight", "share", "suggest"))
+    config = config.replace("  features:\n", "  features:\n" + features)
     (project / "mkdocs.yml").write_text(config)
     (project / "docs/.overrides/partials/search.html").unlink()
     (project / "docs/search.md").unlink()
@@ -128,11 +131,13 @@ def quality(browser, site: Path, theirs: Path) -> None:
             ranks[name] = [rank(q, ask(page, q["query"])) for q in asked]
             page.close()
     whole = [e["title"] for e in found if e["kind"] in ("question", "concept")]
-    groups: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, set[int]] = defaultdict(set)
     for i, q in enumerate(asked):
         answered = "has a page: " + q["style"] if hits(q, whole) else "only a term or a section"
-        for group in (answered, answered.partition(":")[0], "all", f"style: {q['style']}", f"{q['half']}: {q['set']} queries", f"{q['half']}: {q['style']}"):
-            groups[group].append(i)
+        half, style = q["half"], q["style"]
+        for group in ("all", answered, answered.partition(":")[0], f"style: {style}", f"{half}: {style}",
+                      f"{half}: {q['set']} queries"):
+            groups[group].add(i)
     print(f"{len(asked)} queries whose answer is on the site; {len(missing)} without such a page yet\n")
     print(f"{'':32}{'queries':>8}{'   success at 1, 3, 10 and mean reciprocal rank':48}{'lunr':>10}")
     for group in sorted(groups):

@@ -161,7 +161,7 @@ def test_the_404_page_works_at_any_depth(page, tmp_path):
     with serving(tmp_path) as address:
         page.goto(f"{address}deep-learning-answers/404.html")
         page.locator(".search-opener").click()
-        page.locator("[data-md-component=search-query]:focus").wait_for()
+        page.locator(".md-search__input:focus").wait_for()
     assert not failed
 
 

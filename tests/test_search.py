@@ -264,8 +264,8 @@ def test_hostile_queries_neither_break_nor_inject(page, address, query):
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory):
     site = tmp_path_factory.mktemp("offline")
-    subprocess.run([Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", site], cwd=ROOT,
-                   check=True, capture_output=True, env=os.environ | {"DIRECTORY_URLS": "false"})
+    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"DIRECTORY_URLS": "false"})
     return site
 
 
