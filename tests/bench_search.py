@@ -32,8 +32,13 @@ window.Worker = class extends Theirs { constructor(...a) { super(...a); this.add
     if (data.type === 3) window.answers++
     if (data.type === 1) window.ready = true }) } }"""
 #: Types a query letter by letter, and gives the milliseconds from each key to the results on the page.
+<<<<<<< HEAD
 TYPE = """async query => {
     const input = document.querySelector('.md-search__input'), list = document.querySelector('.md-search ol')
+=======
+TYPE = """async query => { const input = document.querySelector('.md-search__input')
+    const list = document.querySelector('.md-search ol')
+>>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
     const times = []
     for (let i = 1; i <= query.length; i++) {
         const start = performance.now()
@@ -66,8 +71,14 @@ def index(site: Path) -> dict:
 
 
 def queries() -> list[dict]:
+<<<<<<< HEAD
     sets = {name: json.loads((CASES / f"{name}_queries.json").read_text()) for name in ("dev", "own")}
     return [q | {"set": name} for name, found in sets.items() for q in found]
+=======
+    return [
+        q | {"set": name} for name in ("dev", "own") for q in json.loads((CASES / f"{name}_queries.json").read_text())
+    ]
+>>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
 
 
 def hits(query: dict, titles: list[str]) -> bool:
@@ -82,8 +93,14 @@ def stock(scratch: Path) -> Path:
         shutil.copy(ROOT / ".cache/formulas.json", project / ".cache")
     config = (project / "mkdocs.yml").read_text().replace("  - hooks/search.py\n", "")
     config = config.replace("  - assets/javascripts/search/box.js\n", "")
+<<<<<<< HEAD
     features = "".join(f"    - search.{name}\n" for name in ("highlight", "share", "suggest"))
     config = config.replace("  features:\n", "  features:\n" + features)
+=======
+    config = config.replace(
+        "  features:\n", "  features:\n    - search.highlight\n    - search.share\n    - search.suggest\n"
+    )
+>>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
     (project / "mkdocs.yml").write_text(config)
     (project / "docs/.overrides/partials/search.html").unlink()
     (project / "docs/search.md").unlink()
@@ -99,8 +116,11 @@ def ask_ours(page, query: str) -> list[list[str]]:
 
 def ask_lunr(page, query: str) -> list[list[str]]:
     before = page.evaluate("answers")
-    page.evaluate("""q => { const i = document.querySelector('.md-search__input'); i.value = q
-        i.dispatchEvent(new KeyboardEvent('keyup')) }""", query)
+    page.evaluate(
+        """q => { const i = document.querySelector('.md-search__input'); i.value = q
+        i.dispatchEvent(new KeyboardEvent('keyup')) }""",
+        query,
+    )
     page.wait_for_function("n => answers > n", arg=before)
     page.wait_for_timeout(20)
     return page.evaluate(ITEMS)
@@ -134,10 +154,22 @@ def quality(browser, site: Path, theirs: Path) -> None:
     groups: dict[str, set[int]] = defaultdict(set)
     for i, q in enumerate(asked):
         answered = "has a page: " + q["style"] if hits(q, whole) else "only a term or a section"
+<<<<<<< HEAD
         half, style = q["half"], q["style"]
         for group in ("all", answered, answered.partition(":")[0], f"style: {style}", f"{half}: {style}",
                       f"{half}: {q['set']} queries"):
             groups[group].add(i)
+=======
+        for group in (
+            answered,
+            answered.partition(":")[0],
+            "all",
+            f"style: {q['style']}",
+            f"{q['half']}: {q['set']} queries",
+            f"{q['half']}: {q['style']}",
+        ):
+            groups[group].append(i)
+>>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
     print(f"{len(asked)} queries whose answer is on the site; {len(missing)} without such a page yet\n")
     print(f"{'':32}{'queries':>8}{'   success at 1, 3, 10 and mean reciprocal rank':48}{'lunr':>10}")
     for group in sorted(groups):
@@ -164,11 +196,13 @@ def speed(browser, site: Path, offline: Path) -> None:
             page = context.new_page()
             page.goto(address, wait_until="load")
             page.wait_for_timeout(300)
-            firsts.append(page.evaluate("""async () => { const start = performance.now()
+            firsts.append(
+                page.evaluate("""async () => { const start = performance.now()
                 const input = document.querySelector('.md-search__input'); input.focus(); input.value = 'd'
                 input.dispatchEvent(new Event('input'))
                 while (!document.querySelector('.md-search ol li')) await new Promise(done => setTimeout(done, 1))
-                return performance.now() - start }"""))
+                return performance.now() - start }""")
+            )
             context.close()
         median = statistics.median(firsts)
         print(f"\ncold index, first key to first result: {median:.0f} ms (worst of 5: {max(firsts):.0f})")
@@ -181,8 +215,10 @@ def speed(browser, site: Path, offline: Path) -> None:
             page.wait_for_timeout(3000)
             page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
             times = sorted(t for text in texts for t in page.evaluate(TYPE, text))
-            print(f"key to results, CPU slowed 4 times, {name}: median {statistics.median(times):.0f} ms,"
-                  f" p95 {times[int(len(times) * 0.95)]:.0f} ms over {len(times)} keys")
+            print(
+                f"key to results, CPU slowed 4 times, {name}: median {statistics.median(times):.0f} ms,"
+                f" p95 {times[int(len(times) * 0.95)]:.0f} ms over {len(times)} keys"
+            )
             page.close()
 
 
@@ -193,8 +229,10 @@ def size(site: Path, theirs: Path) -> None:
     ours, lunr = packed(site / "search/search_index.js"), packed(theirs / "search/search_index.json")
     ours_js = packed(*(site / "assets/javascripts/search").glob("*.js"))
     lunr_js = packed(*theirs.glob("assets/javascripts/workers/*.js"))
-    print(f"\nindex, gzip: {ours / 1024:.0f} KB, Material's {lunr / 1024:.0f} KB ({ours / lunr - 1:+.0%});"
-          f" scripts {ours_js / 1024:.0f} KB, Material's worker {lunr_js / 1024:.0f} KB")
+    print(
+        f"\nindex, gzip: {ours / 1024:.0f} KB, Material's {lunr / 1024:.0f} KB ({ours / lunr - 1:+.0%});"
+        f" scripts {ours_js / 1024:.0f} KB, Material's worker {lunr_js / 1024:.0f} KB"
+    )
 
 
 def growth(browser, site: Path) -> None:
@@ -216,8 +254,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, chromium() as browser:
         theirs, offline = stock(Path(scratch)), Path(scratch) / "offline"
         for site, switch in ((SITE, "true"), (offline, "false")):
-            subprocess.run([BIN / "mkdocs", "build", "-q", "--strict", "-d", site], cwd=ROOT, check=True,
-                           capture_output=True, env=os.environ | {"DIRECTORY_URLS": switch})
+            subprocess.run(
+                [BIN / "mkdocs", "build", "-q", "--strict", "-d", site],
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+                env=os.environ | {"DIRECTORY_URLS": switch},
+            )
         quality(browser, SITE, theirs)
         size(SITE, theirs)
         speed(browser, SITE, offline)

@@ -137,10 +137,17 @@ def test_an_exact_word_is_not_taken_for_a_typo(page, address):
     assert all(re.search("dropout", title, re.IGNORECASE) for title in titles(page)[:3])
 
 
-@pytest.mark.parametrize(("query", "title"), [
-    ("KL(p||q)", "KL"), (r"\operatorname{softmax}(\mathbf{z})", "softmax"), ("softmax formula", "softmax"),
-    ("BN", "batch norm"), ("nn.BatchNorm2d", "batch norm"), ("regularisation", "regulari[sz]ation"),
-])
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("KL(p||q)", "KL"),
+        (r"\operatorname{softmax}(\mathbf{z})", "softmax"),
+        ("softmax formula", "softmax"),
+        ("BN", "batch norm"),
+        ("nn.BatchNorm2d", "batch norm"),
+        ("regularisation", "regulari[sz]ation"),
+    ],
+)
 def test_symbols_abbreviations_and_spellings(page, address, query, title):
     page.goto(address)
     ask(page, query)
@@ -236,19 +243,42 @@ def test_roles_and_announcements(page, address):
     expect(page.locator(".md-search ol")).to_have_accessible_name("Results")
 
 
-@pytest.mark.parametrize("query", [
-    "gradient " * 555, "a" * 5000, "<img src=x onerror=alert(1)><script>alert(1)</script>", "\"'><svg/onload=alert(1)>",
-    "(a+)+$[", "\\", "*^~:-+", "[[[", "$$ \\frac{", "تعلم الآلة", "\u202edropout\u202c", "ما هو dropout", "学习率",
-    "__proto__", "constructor", "\x00dropout", "🙂🙂", "%00%3Cscript%3E", "~1", "^",
-], ids=lambda q: ascii(q[:12]))
+@pytest.mark.parametrize(
+    "query",
+    [
+        "gradient " * 555,
+        "a" * 5000,
+        "<img src=x onerror=alert(1)><script>alert(1)</script>",
+        "\"'><svg/onload=alert(1)>",
+        "(a+)+$[",
+        "\\",
+        "*^~:-+",
+        "[[[",
+        "$$ \\frac{",
+        "تعلم الآلة",
+        "\u202edropout\u202c",
+        "ما هو dropout",
+        "学习率",
+        "__proto__",
+        "constructor",
+        "\x00dropout",
+        "🙂🙂",
+        "%00%3Cscript%3E",
+        "~1",
+        "^",
+    ],
+    ids=lambda q: ascii(q[:12]),
+)
 def test_hostile_queries_neither_break_nor_inject(page, address, query):
     alerts = []
     page.on("dialog", lambda d: (alerts.append(d.message), d.dismiss()))
     page.goto(address)
     box = page.locator(".md-search__input")
     box.fill(query)
-    page.wait_for_function("document.querySelector('.md-search ol').dataset.query !== undefined || "
-                           "!document.querySelector('.md-search__input').value.trim()")
+    page.wait_for_function(
+        "document.querySelector('.md-search ol').dataset.query !== undefined || "
+        "!document.querySelector('.md-search__input').value.trim()"
+    )
     assert page.locator(".md-search ol :is(img, script, svg)").count() == 0
     ask(page, "dropout")
     assert titles(page)
@@ -264,8 +294,13 @@ def test_hostile_queries_neither_break_nor_inject(page, address, query):
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory):
     site = tmp_path_factory.mktemp("offline")
-    command = [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", site]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=os.environ | {"DIRECTORY_URLS": "false"})
+    subprocess.run(
+        [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", site],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        env=os.environ | {"DIRECTORY_URLS": "false"},
+    )
     return site
 
 

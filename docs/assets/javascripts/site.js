@@ -33,5 +33,5 @@ else addEventListener("DOMContentLoaded", reachable)
 document.addEventListener("click", event => {
   if (!event.target.closest(".search-opener")) return
   event.preventDefault()
-  document.querySelector("[data-md-component=search-query]").focus()
+  document.querySelector(".md-search__input").focus()
 })
