@@ -32,13 +32,8 @@ window.Worker = class extends Theirs { constructor(...a) { super(...a); this.add
     if (data.type === 3) window.answers++
     if (data.type === 1) window.ready = true }) } }"""
 #: Types a query letter by letter, and gives the milliseconds from each key to the results on the page.
-<<<<<<< HEAD
-TYPE = """async query => {
-    const input = document.querySelector('.md-search__input'), list = document.querySelector('.md-search ol')
-=======
 TYPE = """async query => { const input = document.querySelector('.md-search__input')
     const list = document.querySelector('.md-search ol')
->>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
     const times = []
     for (let i = 1; i <= query.length; i++) {
         const start = performance.now()
@@ -71,14 +66,9 @@ def index(site: Path) -> dict:
 
 
 def queries() -> list[dict]:
-<<<<<<< HEAD
-    sets = {name: json.loads((CASES / f"{name}_queries.json").read_text()) for name in ("dev", "own")}
-    return [q | {"set": name} for name, found in sets.items() for q in found]
-=======
     return [
         q | {"set": name} for name in ("dev", "own") for q in json.loads((CASES / f"{name}_queries.json").read_text())
     ]
->>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
 
 
 def hits(query: dict, titles: list[str]) -> bool:
@@ -93,14 +83,9 @@ def stock(scratch: Path) -> Path:
         shutil.copy(ROOT / ".cache/formulas.json", project / ".cache")
     config = (project / "mkdocs.yml").read_text().replace("  - hooks/search.py\n", "")
     config = config.replace("  - assets/javascripts/search/box.js\n", "")
-<<<<<<< HEAD
-    features = "".join(f"    - search.{name}\n" for name in ("highlight", "share", "suggest"))
-    config = config.replace("  features:\n", "  features:\n" + features)
-=======
     config = config.replace(
         "  features:\n", "  features:\n    - search.highlight\n    - search.share\n    - search.suggest\n"
     )
->>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
     (project / "mkdocs.yml").write_text(config)
     (project / "docs/.overrides/partials/search.html").unlink()
     (project / "docs/search.md").unlink()
@@ -154,12 +139,6 @@ def quality(browser, site: Path, theirs: Path) -> None:
     groups: dict[str, set[int]] = defaultdict(set)
     for i, q in enumerate(asked):
         answered = "has a page: " + q["style"] if hits(q, whole) else "only a term or a section"
-<<<<<<< HEAD
-        half, style = q["half"], q["style"]
-        for group in ("all", answered, answered.partition(":")[0], f"style: {style}", f"{half}: {style}",
-                      f"{half}: {q['set']} queries"):
-            groups[group].add(i)
-=======
         for group in (
             answered,
             answered.partition(":")[0],
@@ -168,8 +147,7 @@ def quality(browser, site: Path, theirs: Path) -> None:
             f"{q['half']}: {q['set']} queries",
             f"{q['half']}: {q['style']}",
         ):
-            groups[group].append(i)
->>>>>>> 839a134fee40614c2ac2d0cf46c8c2922ab3991e
+            groups[group].add(i)
     print(f"{len(asked)} queries whose answer is on the site; {len(missing)} without such a page yet\n")
     print(f"{'':32}{'queries':>8}{'   success at 1, 3, 10 and mean reciprocal rank':48}{'lunr':>10}")
     for group in sorted(groups):
