@@ -136,7 +136,7 @@ def quality(browser, site: Path, theirs: Path) -> None:
             ranks[name] = [rank(q, ask(page, q["query"])) for q in asked]
             page.close()
     whole = [e["title"] for e in found if e["kind"] in ("question", "concept")]
-    groups: dict[str, list[int]] = defaultdict(list)
+    groups: dict[str, set[int]] = defaultdict(set)
     for i, q in enumerate(asked):
         answered = "has a page: " + q["style"] if hits(q, whole) else "only a term or a section"
         for group in (
@@ -147,7 +147,7 @@ def quality(browser, site: Path, theirs: Path) -> None:
             f"{q['half']}: {q['set']} queries",
             f"{q['half']}: {q['style']}",
         ):
-            groups[group].append(i)
+            groups[group].add(i)
     print(f"{len(asked)} queries whose answer is on the site; {len(missing)} without such a page yet\n")
     print(f"{'':32}{'queries':>8}{'   success at 1, 3, 10 and mean reciprocal rank':48}{'lunr':>10}")
     for group in sorted(groups):

@@ -8,7 +8,7 @@ In the order in which the data runs through it:
 - `model`: all of it in one, checked against each other.
 - `mathematics`: TeX into SVG, MathML and plain text; the allow-list of commands.
 - `links`, `citations`, `equations`, `term_links`: Markdown extensions.
-- `plaintext`, `structured_data`: the data in other forms.
+- `plaintext`, `structured_data`, `search`: the data in other forms.
 - `pages`, `templates/`: the generated pages.
 - `build`: the only module that knows MkDocs; hooks and scripts call it.
 """
