@@ -354,9 +354,15 @@ def check_worked_example():
 
 
 def check_fully_masked_row():
-    """The naive formula gives NaN when every key is masked."""
-    scores = torch.full((1, 3), -torch.inf)
-    assert torch.isnan(scores.softmax(dim=-1)).all()
+    """A masked row: NaN by the formula, also in the gradient; zeros from the fused function."""
+    mask = torch.full((1, 3), -torch.inf)
+    scores = torch.zeros(1, 3, requires_grad=True)
+    weights = (scores + mask).softmax(dim=-1)
+    assert torch.isnan(weights).all()
+    torch.nan_to_num(weights).sum().backward()      # repaired too late
+    assert torch.isnan(scores.grad).all()
+    q, k, v = torch.randn(1, 1, 4), torch.randn(1, 3, 4), torch.randn(1, 3, 4)
+    assert not attention_torch(q, k, v, torch.zeros(1, 3, dtype=torch.bool)).any()
 
 
 if __name__ == "__main__":

@@ -355,6 +355,7 @@ def check_nilpotent_pair():
     assert np.all(np.linalg.eigvals(a) == 0) and np.all(np.linalg.eigvals(b) == 0)
     product = np.linalg.matrix_power(a @ b, 10)
     assert np.linalg.norm(product, 2) == 2.0 ** 20
+    assert not (np.diag([2.0, 0.0]) @ np.diag([0.0, 2.0])).any()  # radii 2, product 0
 
 
 def check_worked_example():
