@@ -48,7 +48,7 @@ def torch_focal_loss(z, c, gamma=2.0):
 
 
 def torch_binary_focal_loss(z, y, gamma=2.0, alpha=0.25):
-    """One logit per anchor, y in {0, 1}; alpha weights y = 1, 1 - alpha weights y = 0."""
+    """One logit per box, y in {0, 1}: weight alpha for 1, 1 - alpha for 0."""
     ce = F.binary_cross_entropy_with_logits(z, y, reduction="none")
     weight = alpha * y + (1 - alpha) * (1 - y)
     return weight * (-torch.expm1(-ce)) ** gamma * ce
@@ -168,7 +168,7 @@ def check_focal_factor_facts():
 
 
 def check_focal_prior_bias():
-    """Equation (focal-prior-bias), and the numbers of the anchors."""
+    """Equation (focal-prior-bias), and the numbers of the boxes."""
     b = -math.log((1 - 0.01) / 0.01)
     assert abs(sigmoid(b) - 0.01) < 1e-12 and abs(b - (-4.595)) < 5e-4
     ce = -math.log(0.99)

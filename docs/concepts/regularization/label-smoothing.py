@@ -39,8 +39,9 @@ def torch_by_parts(z, c, eps):
 
 
 def torch_binary(z, y, eps):
-    """Sigmoid outputs have no option: move the targets 0 and 1 to eps/2 and 1 - eps/2."""
-    return F.binary_cross_entropy_with_logits(z, (1 - eps) * y + eps / 2, reduction="none")
+    """No option for sigmoids: the targets 0 and 1 become eps/2 and 1 - eps/2."""
+    target = (1 - eps) * y + eps / 2
+    return F.binary_cross_entropy_with_logits(z, target, reduction="none")
 # --8<-- [end:torch]
 
 RNG = np.random.default_rng(0)
