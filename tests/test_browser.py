@@ -186,7 +186,7 @@ def test_instant_navigation_keeps_the_formulas(published):
     published.on("pageerror", lambda e: wrong.append(str(e)))
     published.goto(PUBLISHED + "concepts/optimization/adam/")
     published.evaluate("window.sameDocument = true")
-    published.locator("article a[href*='gradient-descent/']:not(.term)").first.click()
+    published.locator("article a[href*='gradient-descent/']:not(.term):visible").first.click()
     published.wait_for_url("**/gradient-descent/**")
     published.locator("h1", has_text="Gradient descent").wait_for()
     assert published.evaluate("window.sameDocument") is True
@@ -196,5 +196,5 @@ def test_instant_navigation_keeps_the_formulas(published):
 
 def test_a_link_previews_its_page(published):
     published.goto(PUBLISHED + "concepts/optimization/adam/")
-    published.locator("article a[data-preview][href*='gradient-descent/']").first.hover()
+    published.locator("article a[data-preview][href*='gradient-descent/']:visible").first.hover()
     published.locator(".md-tooltip2--active", has_text="Gradient descent").wait_for(timeout=10000)
