@@ -98,6 +98,10 @@ class Pages:
         """Return a concept page's Markdown with the parts that the data adds before and after its body."""
         return self._render("concept.md.j2", concept=concept)
 
+    def book(self, template: str, content: object = None) -> str:
+        """Return the Markdown of a chapter of the book, made of a concept, of questions or of references."""
+        return self._render(f"book/{template}.md.j2", content=content)
+
     def concept_navigation(self) -> list[Navigation]:
         """Return the areas and their concept pages, for MkDocs' `nav`."""
         return [{"Map": "concepts/map.md"}] + [
