@@ -30,6 +30,7 @@ def convert(build, text):
     options = {
         "pymdownx.arithmatex": {"generic": True, "inline_syntax": ["dollar"], "block_syntax": ["dollar"]},
         "pymdownx.tabbed": {"alternate_style": True},
+        "pymdownx.highlight": {"use_pygments": False},
     }
     standard = [
         "admonition",

@@ -1,16 +1,14 @@
 """The search: its entries, and in Chromium the box, the answer, filters, the results page, files, hostile queries."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import zipfile
 from urllib.parse import urlencode
 
 import pytest
 from browser import chromium, serving
 from built_site import ROOT, SITE
 from knowledge import search
+from knowledge.downloads import OFFLINE_SITE
 from playwright.sync_api import expect
 from test_markdown import build  # noqa: F401 - a fixture
 
@@ -293,15 +291,10 @@ def test_hostile_queries_neither_break_nor_inject(page, address, query):
 
 @pytest.fixture(scope="module")
 def offline(tmp_path_factory):
-    site = tmp_path_factory.mktemp("offline")
-    subprocess.run(
-        [Path(sys.executable).parent / "mkdocs", "build", "--strict", "--quiet", "--site-dir", site],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        env=os.environ | {"DIRECTORY_URLS": "false"},
-    )
-    return site
+    folder = tmp_path_factory.mktemp("offline")
+    with zipfile.ZipFile(SITE / "downloads" / OFFLINE_SITE) as archive:
+        archive.extractall(folder)
+    return folder / "deep-learning-answers"
 
 
 def test_from_a_file(page, offline):

@@ -10,5 +10,8 @@ In the order in which the data runs through it:
 - `links`, `citations`, `equations`, `term_links`: Markdown extensions.
 - `plaintext`, `structured_data`, `search`: the data in other forms.
 - `pages`, `templates/`: the generated pages.
+- `book`: the chapters as PDF and EPUB.
+- `exports`, `archive`: flash cards, JSON, plain Markdown; ZIP files.
+- `downloads`: which files can be taken along, and what makes each.
 - `build`: the only module that knows MkDocs; hooks and scripts call it.
 """

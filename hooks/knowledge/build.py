@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import os
 import posixpath
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
-from markdown import Extension
+from markdown import Extension, Markdown
+from mkdocs.commands.build import build as mkdocs_build
+from mkdocs.config import load_config
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.utils import get_build_timestamp
 
-from knowledge import mathematics, model, search
+from knowledge import downloads, mathematics, model, search
+from knowledge.archive import zipped
+from knowledge.book.typesetting import Edition
 from knowledge.citations import CitationExtension
+from knowledge.downloads import Press
 from knowledge.equations import EquationExtension
+from knowledge.exports import markdown
 from knowledge.links import LinkExtension
 from knowledge.mistakes import Mistake
 from knowledge.model import KnowledgeBase
@@ -82,7 +93,11 @@ def load(config: MkDocsConfig) -> Build:
     global _current
     root = Path(config.config_file_path).parent
     files = sources(root)
-    site = Site(url=config.site_url or "/", repository=(config.repo_url or "").rstrip("/"))
+    site = Site(
+        url=config.site_url or "/",
+        repository=(config.repo_url or "").rstrip("/"),
+        downloads=downloads.made(root) if config.use_directory_urls else {},
+    )
     state = _hash(files, site)
     if _current is None or _current[0] != state:
         formulas = mathematics.Cache(root / FORMULAS)
@@ -162,12 +177,79 @@ def write_search_index(build: Build, config: MkDocsConfig) -> None:
     (folder / "search_index.js").write_text(search.script(build.kb, build.plain, url), "utf-8")
 
 
+def add_downloads(build: Build, config: MkDocsConfig, files: Files) -> None:
+    """Put the downloads that have been made on the site, unless it is itself one of them."""
+    folder = Path(config.config_file_path).parent / downloads.FOLDER
+    if build.site.downloads:
+        for path in sorted(folder.iterdir()):
+            files.append(File.generated(config, f"downloads/{path.name}", abs_src_path=str(path)))
+
+
+def write_markdown(build: Build, config: MkDocsConfig) -> None:
+    """Write each page as Markdown beside its HTML, and `llms.txt`, which lists them."""
+    docs, site = Path(config.docs_dir), Path(config.site_dir)
+    for path, text in markdown_tree(build, docs):
+        (site / path).parent.mkdir(parents=True, exist_ok=True)
+        (site / path).write_text(text, "utf-8")
+    (site / "llms.txt").write_text(markdown.llms(build.kb, build.site.url), "utf-8")
+
+
+def markdown_tree(build: Build, docs: Path) -> Iterator[tuple[str, str]]:
+    """Yield the path and the plain Markdown of every page."""
+    return markdown.tree(build.kb, build.pages, lambda path: (docs / path).read_text("utf-8"))
+
+
+def press(root: Path) -> Press:
+    """Return what makes the downloads of a project.
+
+    Raises:
+        PluginError: with all the mistakes in the content.
+    """
+    config = load_config(str(root / "mkdocs.yml"))
+    build = load(config)
+    timestamp = get_build_timestamp()
+    date = datetime.datetime.fromtimestamp(timestamp, datetime.UTC).date()
+    edition = Edition(site=build.site.url, version=os.environ.get("VERSION", f"{date:%Y.%m.%d}"), date=date)
+    return Press(
+        root=root,
+        kb=build.kb,
+        plain=build.plain,
+        pages=build.pages,
+        to_html=_converter(build, config),
+        edition=edition,
+        timestamp=timestamp,
+        offline_site=lambda: _offline_site(root, timestamp),
+        warn=lambda text: print(f"WARNING - {text}", file=sys.stderr),
+    )
+
+
+def _converter(build: Build, config: MkDocsConfig) -> Callable[[str], str]:
+    """Return what turns Markdown into HTML as the site does, but for what only a page on screen has."""
+    names = [name for name in config.markdown_extensions if name != "material.extensions.preview"]
+    settings = {
+        **config.mdx_configs,
+        "toc": {"permalink": False},
+        "pymdownx.highlight": {"use_pygments": False},  # the book has its own colors
+    }
+    converter = Markdown(extensions=[*names, *build.extensions], extension_configs=settings)
+    return lambda text: converter.reset().convert(text)
+
+
+def _offline_site(root: Path, timestamp: int) -> bytes:
+    """Return the site that is read from files as a ZIP with one folder in it."""
+    with tempfile.TemporaryDirectory() as site:
+        config = load_config(str(root / "mkdocs.yml"), site_dir=site, use_directory_urls=False, strict=True)
+        config.plugins.on_startup(command="build", dirty=False)
+        try:
+            mkdocs_build(config)
+        finally:
+            config.plugins.on_shutdown()
+        paths = sorted(path for path in Path(site).rglob("*") if path.is_file())
+        return zipped(
+            ((f"deep-learning-answers/{path.relative_to(site).as_posix()}", path.read_bytes()) for path in paths),
+            timestamp,
+        )
+
+
 def _hash(*values: object) -> str:
     return hashlib.sha256(repr(values).encode()).hexdigest()
-
-
-if __name__ == "__main__":  # scripts/check
-    found = check(Path.cwd())[1]
-    print(*found, sep="\n", end="\n" if found else "")
-    print(f"{len(found)} mistakes in the content" if found else "The content has no mistakes.")
-    sys.exit(bool(found))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
@@ -35,11 +36,20 @@ class Page:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Download:
+    """A file to take along: its size in bytes, and the date of its edition."""
+
+    size: int
+    date: datetime.date
+
+
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """What the pages need to know of where they are published."""
 
     url: str
     repository: str
+    downloads: Mapping[str, Download] = field(default_factory=dict)
 
     def feedback(self, question: Question) -> str:
         """Return the address of a new issue about a question, filled in."""
@@ -92,6 +102,7 @@ class Pages:
         yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
         yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
         yield self._page("reference/checks.md", "checks.md.j2", edit="docs/_data/taxonomy.yml")
+        yield self._page("downloads.md", "downloads.md.j2", edit="hooks/knowledge/downloads.py")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
 
     def concept(self, concept: Concept) -> str:
@@ -101,6 +112,10 @@ class Pages:
     def book(self, template: str, content: object = None) -> str:
         """Return the Markdown of a chapter of the book, made of a concept, of questions or of references."""
         return self._render(f"book/{template}.md.j2", content=content)
+
+    def fill(self, template: str, **values: object) -> bytes:
+        """Return a template filled with values, as a file."""
+        return self._render(template, **values).encode()
 
     def concept_navigation(self) -> list[Navigation]:
         """Return the areas and their concept pages, for MkDocs' `nav`."""
@@ -151,6 +166,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "json": lambda value: json.dumps(value, ensure_ascii=False),
+        "size": lambda size: f"{size / 1e6:.1f} MB" if size >= 1e6 else f"{size / 1e3:.0f} KB",
         "plain": jinja2.pass_context(lambda context, text: context["plain"](text)),
         "alphabetical": alphabetical,
     }

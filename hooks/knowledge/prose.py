@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 from knowledge.mistakes import Text
@@ -26,6 +26,7 @@ _CODE = re.compile(
 _MATHEMATICS = re.compile(
     r"(?<!\\)\$\$.+?\$\$|(?<![\\$])\$(?!\s)[^$\n]*?(?:\n(?!\s*\n)[^$\n]*?)*(?<![\s\\])\$(?!\d)", re.DOTALL
 )
+_CODE_OR_MATHEMATICS = re.compile(f"{_CODE.pattern}|{_MATHEMATICS.pattern}", re.DOTALL | re.MULTILINE)
 _MARKUP = re.compile(r"!?\[([^\]]*)\]\([^)]*\)(?:\{[^}]*\})?|<[^>\s][^>]*>|^[ \t]*(?:[!?]{3}\+?|===).*$", re.MULTILINE)
 _WORD = re.compile(r"\w[\w’'-]*")
 
@@ -40,6 +41,15 @@ def without_code(markdown: str) -> str:
 def without_mathematics(markdown: str) -> str:
     """Return the source with code, comments and mathematics blanked out, every other character in its place."""
     return _MATHEMATICS.sub(_blank, without_code(markdown))
+
+
+def outside_code_and_mathematics(markdown: str, change: Callable[[str], str]) -> str:
+    """Return the source with `change` applied to what is neither code, nor a comment, nor mathematics."""
+    pieces, end = [], 0
+    for match in _CODE_OR_MATHEMATICS.finditer(markdown):
+        pieces += [change(markdown[end : match.start()]), match[0]]
+        end = match.end()
+    return "".join([*pieces, change(markdown[end:])])
 
 
 def words(markdown: str) -> list[str]:

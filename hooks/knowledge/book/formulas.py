@@ -7,7 +7,7 @@ that is not in it stops the build. Every character is written as `\u{…}`, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -27,14 +27,6 @@ def typst(mathml: str) -> str:
     if len(math) == 1 and math[0].tag == "mtable" and math[0].get("displaystyle") == "true":
         return _lines(math[0])
     return _row(list(math))
-
-
-def characters(mathml: str) -> Iterator[str]:
-    """Yield the visible characters of a `<math>` element, for the comparison with those of the book."""
-    for element in ElementTree.fromstring(mathml).iter():
-        italic = element.tag == "mi" and element.get("mathvariant") != "normal" and len(element.text or "") == 1
-        for character in element.text or "":
-            yield _italic(character) if italic else character
 
 
 def _row(elements: Sequence[Element]) -> str:
@@ -97,7 +89,7 @@ def _symbol(element: Element) -> str:
         return ""
     if len(text) > 1 and text.isalpha():
         if element.get("lspace"):  # \bmod
-            return f"class(\"binary\",{_string(text)})"
+            return f'class("binary",{_string(text)})'
         return _operator(element)
     if "minsize" in element.attrib:
         return f"lr(size:#{element.get('minsize')},{_characters(text)})"

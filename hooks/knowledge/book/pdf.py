@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pikepdf
 import typst
 
 _LOOK = Path(__file__).with_name("book.typ")
 #: Accessible to screen readers, and readable in fifty years.
-STANDARDS = ["ua-1", "a-2a"]
+STANDARDS: Final = ("ua-1", "a-2a")
 #: Formulas are not set smaller than this share of their size without a word.
 SMALLEST = 0.8
 
@@ -44,18 +45,12 @@ def pdf(source: str, root: Path, timestamp: int) -> tuple[bytes, list[float]]:
         document.write_text(source, "utf-8")
         compiler = typst.Compiler(document, root=root, ignore_system_fonts=True)
         try:
-            compiled = compiler.compile(format="pdf", pdf_standards=STANDARDS, timestamp=timestamp)
-            shrunk = _numbers(compiler.query("<shrunk>", field="value"))
+            compiled = compiler.compile(format="pdf", pdf_standards=[*STANDARDS], timestamp=timestamp)
+            shrunk = map(float, json.loads(compiler.query("<shrunk>", field="value")))
         except typst.TypstError as error:
             raise PdfError("\n".join([str(error), *getattr(error, "hints", [])])) from error
     assert isinstance(compiled, bytes)
     return _smaller(compiled), sorted(size for size in shrunk if size < SMALLEST)
-
-
-def _numbers(json: str) -> Sequence[float]:
-    import json as reader
-
-    return [float(value) for value in reader.loads(json)]
 
 
 def _smaller(content: bytes) -> bytes:

@@ -5,6 +5,7 @@ An element that has no form here stops the build, as nothing may be dropped in s
 
 from __future__ import annotations
 
+import datetime
 import json
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
@@ -35,12 +36,11 @@ class Edition:
     Attributes:
         site: the address of the site, with a slash at its end.
         version: as on the title page.
-        date: (year, month, day).
     """
 
     site: str
     version: str
-    date: tuple[int, int, int]
+    date: datetime.date
 
 
 class Typesetter:
@@ -55,10 +55,16 @@ class Typesetter:
         Raises:
             TypesettingError: with everything that has no form in the book.
         """
-        bodies = {chapter.path: html.fragment_fromstring(self.to_html(chapter.markdown), "div") for chapter in volume.chapters}
+        bodies = {
+            chapter.path: html.fragment_fromstring(self.to_html(chapter.markdown), "div") for chapter in volume.chapters
+        }
         places = {chapter.path: chapter.path for chapter in volume.chapters}
         for chapter in volume.chapters:
-            places |= {f"{chapter.path}#{e.get('id')}": f"{chapter.path}#{e.get('id')}" for e in bodies[chapter.path].iter() if e.get("id")}
+            places |= {
+                f"{chapter.path}#{e.get('id')}": f"{chapter.path}#{e.get('id')}"
+                for e in bodies[chapter.path].iter()
+                if e.get("id")
+            }
             places |= {path: f"{chapter.path}#{anchor}" for path, anchor in chapter.aliases.items()}
         numbers = {chapter.path: chapter.number for chapter in volume.chapters}
         parts, mistakes, part_number = [], [], 0
@@ -78,11 +84,11 @@ class Typesetter:
             "site": self.edition.site,
             "version": self.edition.version,
         }
-        year, month, day = self.edition.date
+        date = self.edition.date
         head = (
             '#import "book.typ": *\n#show: book.with('
             + ", ".join(f"{key}: {_string(value)}" for key, value in settings.items())
-            + f", date: datetime(year: {year}, month: {month}, day: {day}))\n"
+            + f", date: datetime(year: {date.year}, month: {date.month}, day: {date.day}))\n"
         )
         index = ""
         if volume.index:
@@ -94,14 +100,18 @@ class Typesetter:
 class _Walk:
     """One chapter on its way to Typst."""
 
-    def __init__(self, setter: Typesetter, chapter: Chapter, places: Mapping[str, str], numbers: Mapping[str, str], level: int) -> None:
+    def __init__(
+        self, setter: Typesetter, chapter: Chapter, places: Mapping[str, str], numbers: Mapping[str, str], level: int
+    ) -> None:
         self.setter, self.here, self.places, self.numbers, self.level = setter, chapter, places, numbers, level
         self.figures = 0
         self.indexed: set[str] = set()
         self.mistakes: list[str] = []
 
     def chapter(self, body: HtmlElement) -> str:
-        title = f"#chapter({_string(self.here.number)}, [{_text(self.here.title)}], level: {self.level - 1})" + _label(self.here.path)
+        title = f"#chapter({_string(self.here.number)}, [{_text(self.here.title)}], level: {self.level - 1})" + _label(
+            self.here.path
+        )
         return f"{title}\n{self.blocks(body)}"
 
     # Blocks
@@ -176,10 +186,22 @@ class _Walk:
 
     def readable(self, cell: HtmlElement) -> str:
         """The text of a cell, with formulas at about their width."""
-        return "".join(t for t in cell.itertext() if not t.isspace()) if not cell.xpath(".//*[@data-tex]") else "m" * (len(cell.text_content()) * 2 // 5)
+        return (
+            "".join(t for t in cell.itertext() if not t.isspace())
+            if not cell.xpath(".//*[@data-tex]")
+            else "m" * (len(cell.text_content()) * 2 // 5)
+        )
 
     def code(self, element: HtmlElement, after: list[HtmlElement]) -> str:
-        language = next((c.removeprefix("language-") for e in element.iter() for c in e.get("class", "").split() if c.startswith("language-")), "text")
+        language = next(
+            (
+                c.removeprefix("language-")
+                for e in element.iter()
+                for c in e.get("class", "").split()
+                if c.startswith("language-")
+            ),
+            "text",
+        )
         return f"#raw(block: true, lang: {_string(language)}, {_string(element.text_content().rstrip())})"
 
     def division(self, element: HtmlElement, after: list[HtmlElement]) -> str:
@@ -191,11 +213,14 @@ class _Walk:
         if "admonition" in classes:
             title = element[0]
             element.remove(title)
-            return f"#note({_string(next(iter(classes - {'admonition'}), 'note'))}, [{self.inside(title)}])[{self.blocks(element)}]"
+            kind = next(iter(classes - {"admonition"}), "note")
+            return f"#note({_string(kind)}, [{self.inside(title)}])[{self.blocks(element)}]"
         if "tabbed-set" in classes:
-            labels = [label for label in element.iter("label")]
+            labels = list(element.iter("label"))
             blocks = [block for block in element.iter("div") if "tabbed-block" in block.get("class", "")]
-            return "\n\n".join(f"#tab[{self.inside(label)}]\n{self.blocks(block)}" for label, block in zip(labels, blocks, strict=True))
+            return "\n\n".join(
+                f"#tab[{self.inside(label)}]\n{self.blocks(block)}" for label, block in zip(labels, blocks, strict=True)
+            )
         if "highlight" in classes or "language-" in element.get("class", ""):
             return self.code(element, after)
         for name in ("short-answer", "entry", "facts"):
@@ -212,7 +237,10 @@ class _Walk:
         found = []
         for child in element:
             if child.tag == "dt":
-                found.append(f"#claim[{self.inside(child)}]" + (_label(f"{self.here.path}#{child.get('id')}") if child.get("id") else ""))
+                found.append(
+                    f"#claim[{self.inside(child)}]"
+                    + (_label(f"{self.here.path}#{child.get('id')}") if child.get("id") else "")
+                )
             else:
                 found.append(f"#pad(left: 1em)[{self.blocks(child)}]")
         return "\n".join(found)
@@ -241,7 +269,10 @@ class _Walk:
 
     def inside(self, element: HtmlElement) -> str:
         """What stands in an element that holds text."""
-        return (_text(element.text) + "".join(self.inline(child) + _text(child.tail) for child in element if isinstance(child.tag, str))).strip()
+        return (
+            _text(element.text)
+            + "".join(self.inline(child) + _text(child.tail) for child in element if isinstance(child.tag, str))
+        ).strip()
 
     def inline(self, element: HtmlElement) -> str:
         classes = set(element.get("class", "").split())
@@ -257,12 +288,16 @@ class _Walk:
         if element.tag == "a":
             return self.link(element, classes)
         if element.tag == "img":
-            self.mistakes.append(f"docs/{self.here.path}:1: a figure stands in a paragraph of its own: {element.get('src')}")
+            self.mistakes.append(
+                f"docs/{self.here.path}:1: a figure stands in a paragraph of its own: {element.get('src')}"
+            )
             return ""
         if element.tag not in _INLINE:
             self.mistakes.append(f"docs/{self.here.path}:1: the book has no form for <{element.tag}>")
             return ""
-        inner = (_text(element.text) + "".join(self.inline(child) + _text(child.tail) for child in element if isinstance(child.tag, str)))
+        inner = _text(element.text) + "".join(
+            self.inline(child) + _text(child.tail) for child in element if isinstance(child.tag, str)
+        )
         anchor = f"#metadata(none){_label(self.here.path + '#' + element.get('id'))}" if element.get("id") else ""
         return anchor + (f"{_INLINE[element.tag]}[{inner}]" if _INLINE[element.tag] else inner)
 
@@ -282,7 +317,12 @@ class _Walk:
         if href.startswith("/"):
             page, mark, anchor = href.removeprefix("/").partition("#")
             address = page.removesuffix("index.md").removesuffix(".md")
-            href = self.setter.edition.site + (address + "/" if page.endswith(".md") and address and not address.endswith("/") else address) + mark + anchor
+            href = (
+                self.setter.edition.site
+                + (address + "/" if page.endswith(".md") and address and not address.endswith("/") else address)
+                + mark
+                + anchor
+            )
         return f"#link({_string(href)})[{text}]"
 
     def term(self, term: str, target: str | None, text: str) -> str:
@@ -312,7 +352,9 @@ def _label(name: str) -> str:
 
 def _text(text: str | None) -> str:
     """Text as Typst markup: every character with a meaning is escaped; quotes become typographical ones."""
-    return "".join(f"\\{c}" if c in _SPECIAL else c for c in " ".join(f" {text or ''} ".split(" ")).replace("\n", " ")[1:-1])
+    return "".join(
+        f"\\{c}" if c in _SPECIAL else c for c in " ".join(f" {text or ''} ".split(" ")).replace("\n", " ")[1:-1]
+    )
 
 
 def _roman(number: int) -> str:
@@ -350,4 +392,3 @@ _BLOCKS: Final[Mapping[str, Callable[[_Walk, HtmlElement, list[HtmlElement]], st
     "blockquote": lambda walk, element, _: f"#quote(block: true)[{walk.blocks(element)}]",
     "hr": lambda *_: "#line(length: 100%, stroke: 0.4pt)",
 }
-
