@@ -1,4 +1,4 @@
-"""Adds to each concept page what the data knows of it: prerequisites, questions, misconceptions, references."""
+"""Adds to each concept page and notebook what the data knows of it: prerequisites, questions, references and more."""
 
 from knowledge import build
 from mkdocs.config.defaults import MkDocsConfig
@@ -7,4 +7,4 @@ from mkdocs.structure.pages import Page
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return build.concept_markdown(build.current(), page.file.src_uri) or markdown
+    return build.page_markdown(build.current(), page.file.src_uri) or markdown

@@ -17,7 +17,16 @@ from knowledge.book.volumes import Chapter, Part, Volume
 from test_markdown import build, convert  # noqa: F401 - a fixture
 
 EDITION = Edition(site="https://example.org/", version="1", date=datetime.date(2026, 1, 31))
-ACCENTS = {"^": "\u0302", "~": "\u0303", "ˇ": "\u030c", "´": "\u0301", "`": "\u0300", "¨": "\u0308", "―": "", "→": "\u20d7"}
+ACCENTS = {
+    "^": "\u0302",
+    "~": "\u0303",
+    "ˇ": "\u030c",
+    "´": "\u0301",
+    "`": "\u0300",
+    "¨": "\u0308",
+    "―": "",
+    "→": "\u20d7",
+}
 
 
 def visible(text):

@@ -12,6 +12,7 @@ GOLDEN = Path(__file__).parent / "cases/golden"
 def generated(build):
     pages = {page.path: page.markdown for page in build.pages.all()}
     pages |= {concept.path: build.pages.concept(concept) for concept in build.kb.concepts.values()}
+    pages |= {notebook.path: build.pages.notebook(notebook) for notebook in build.kb.notebooks.values()}
     return pages
 
 

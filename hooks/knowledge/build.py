@@ -26,7 +26,7 @@ from knowledge.book.typesetting import Edition
 from knowledge.citations import CitationExtension
 from knowledge.downloads import Press
 from knowledge.equations import EquationExtension
-from knowledge.exports import markdown
+from knowledge.exports import ipynb, markdown
 from knowledge.links import LinkExtension
 from knowledge.mistakes import Mistake
 from knowledge.model import KnowledgeBase
@@ -108,10 +108,14 @@ def load(config: MkDocsConfig) -> Build:
     return _current[1]
 
 
-def concept_markdown(build: Build, path: str) -> str | None:
-    """Return the Markdown of the concept page at `path`, with what the data adds, or None if it is no concept page."""
-    concept = build.kb.concepts.get(posixpath.basename(path).removesuffix(".md"))
-    return build.pages.concept(concept) if concept and concept.path == path else None
+def page_markdown(build: Build, path: str) -> str | None:
+    """Return the Markdown of the concept page or notebook at `path`, with what the data adds, or None for others."""
+    name = posixpath.basename(path).removesuffix(".md")
+    if (concept := build.kb.concepts.get(name)) and concept.path == path:
+        return build.pages.concept(concept)
+    if (notebook := build.kb.notebooks.get(name)) and notebook.path == path:
+        return build.pages.notebook(notebook)
+    return None
 
 
 def add_pages(build: Build, config: MkDocsConfig, files: Files) -> None:
@@ -122,11 +126,18 @@ def add_pages(build: Build, config: MkDocsConfig, files: Files) -> None:
         file = File.generated(config, page.path, content=page.markdown)
         file.edit_uri = posixpath.relpath(page.edit, "docs")
         files.append(file)
+    for notebook in build.kb.notebooks.values():
+        content = ipynb.notebook(build.kb, notebook, build.site.url)
+        files.append(File.generated(config, f"notebooks/{notebook.id}.ipynb", content=content))
 
 
 def fill_navigation(build: Build, config: MkDocsConfig) -> None:
     """Put the areas and their pages, and the views of the questions, below their entries in `nav`."""
-    below = {"concepts/index.md": build.pages.concept_navigation(), "faq/index.md": build.pages.question_navigation()}
+    below = {
+        "concepts/index.md": build.pages.concept_navigation(),
+        "faq/index.md": build.pages.question_navigation(),
+        "notebooks/index.md": build.pages.notebook_navigation(),
+    }
     for entry in config.nav or []:
         for title, path in entry.items():
             if isinstance(path, str) and path in below:
@@ -146,7 +157,7 @@ def skip_unchanged(build: Build, config: MkDocsConfig, files: Files) -> None:
     """
     shared = _hash(build.kb.shared, build.site, config.nav)
     for file in files.documentation_pages():
-        state = _hash(shared, file.content_string, concept_markdown(build, file.src_uri))
+        state = _hash(shared, file.content_string, page_markdown(build, file.src_uri))
         changed = _written.get(file.src_uri) != state
         _pending[file.src_uri] = state
         file.is_modified = lambda changed=changed: changed  # type: ignore[method-assign, misc]

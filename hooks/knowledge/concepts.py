@@ -20,7 +20,7 @@ Level = Literal["basic", "intermediate", "advanced"]
 LEVELS: tuple[Level, ...] = ("basic", "intermediate", "advanced")
 
 #: Sections that the site adds to every concept page from the data.
-GENERATED_SECTIONS = ("misconceptions", "questions", "references")
+GENERATED_SECTIONS = ("experiments", "misconceptions", "questions", "references")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from knowledge import concepts, mathematics, prose, questions, references
+from knowledge import concepts, mathematics, notebooks, prose, questions, references
 from knowledge.concepts import Area, Concept, Planned, Taxonomy
 from knowledge.corrections import Correction
 from knowledge.mistakes import Mistake, Text, at, unknown
+from knowledge.notebooks import Notebook
 from knowledge.questions import Dropped, Question, QuestionIndex, SeedDocument
 from knowledge.reading import read
 from knowledge.references import Reference
@@ -46,6 +47,7 @@ class KnowledgeBase:
     references: Mapping[str, Reference]
     corrections: Mapping[str, Correction]
     seeds: Mapping[str, SeedDocument]
+    notebooks: Mapping[str, Notebook]
     #: The other written pages, such as the notation, by path.
     pages: Mapping[str, Text]
 
@@ -62,6 +64,7 @@ class KnowledgeBase:
             [(c.id, c.title, c.path, c.labels, c.checks) for c in self.concepts.values()],
             self.planned,
             list(self.questions),
+            [(n.id, n.title, n.concepts) for n in self.notebooks.values()],
         )
 
     def area_of(self, question: Question) -> str:
@@ -126,6 +129,10 @@ class KnowledgeBase:
             todo += [self.concepts[p] for p in new]
         return tuple(c for c in self.by_prerequisites if c.id in needed)
 
+    def notebooks_of(self, concept_id: str) -> tuple[Notebook, ...]:
+        """Return the experiments that are evidence for a concept page."""
+        return tuple(n for n in self.notebooks.values() if concept_id in n.concepts)
+
     def questions_of(self, concept_id: str) -> tuple[Question, ...]:
         """Return the questions that belong to a concept."""
         return tuple(q for q in self.questions.values() if q.concept == concept_id)
@@ -167,12 +174,13 @@ class KnowledgeBase:
         return found
 
     @cached_property
-    def cited_in(self) -> Mapping[str, tuple[Concept | Question | Correction, ...]]:
+    def cited_in(self) -> Mapping[str, tuple[Concept | Notebook | Question | Correction, ...]]:
         """Where each reference is cited."""
-        places: defaultdict[str, list[Concept | Question | Correction]] = defaultdict(list)
-        for concept in self.by_prerequisites:
-            for key in dict.fromkeys(map(str, prose.citations(concept.body))):
-                places[key].append(concept)
+        places: defaultdict[str, list[Concept | Notebook | Question | Correction]] = defaultdict(list)
+        pages: tuple[Concept | Notebook, ...] = (*self.by_prerequisites, *self.notebooks.values())
+        for page in pages:
+            for key in dict.fromkeys(map(str, prose.citations(page.body))):
+                places[key].append(page)
         for question in self.questions.values():
             for key in question.sources:
                 places[key].append(question)
@@ -225,6 +233,10 @@ def load(
         pages[path] = page
         if page is None:
             broken.add(path.split("/")[-1].removesuffix(".md"))
+    experiments = [
+        keep(notebooks.load(path, files[path], files.get(path.removesuffix(".md") + ".py")))
+        for path in sorted(filter(notebooks.PAGE.fullmatch, files))
+    ]
     if len(data) < len(FILES) or any(value is None for value in data.values()):
         return None, sorted(mistakes)  # without a whole file the others cannot be checked against it
     kb = KnowledgeBase(
@@ -237,6 +249,7 @@ def load(
         references=data["references.bib"],
         corrections=keep(_by_id(data["corrections.yml"])),
         seeds=keep(_by_id(data["seeds.yml"])),
+        notebooks=keep(_by_id([experiment for experiment in experiments if experiment])),
         pages=keep(_other_pages(files)),
         broken=frozenset(broken),
     )
@@ -252,7 +265,7 @@ _PAGE = re.compile(r"docs/concepts/[^/]+/(?!index\.md)[^/]+\.md")
 def _other_pages(files: Mapping[str, bytes]) -> tuple[dict[str, Text], list[Mistake]]:
     pages, mistakes = {}, []
     for path, content in files.items():
-        if path.endswith(".md") and not _PAGE.fullmatch(path):
+        if path.endswith(".md") and not _PAGE.fullmatch(path) and not notebooks.PAGE.fullmatch(path):
             try:
                 pages[path] = Text(content.decode("utf-8"), path, 1)
             except UnicodeDecodeError:
@@ -333,6 +346,8 @@ def _known_ids(kb: KnowledgeBase) -> Iterator[Mistake]:
         yield from _known(kb, "citation", kb.references, question.sources)
         for place in question.see:
             yield from _target(kb, "concept", place)
+    for notebook in kb.notebooks.values():
+        yield from _known(kb, "concept", kb.concepts, notebook.concepts)
     for term in kb.terms.values():
         yield from _known(kb, "concept", all_concepts, [term.concept] if term.concept else [])
         yield from _known(kb, "term", kb.terms, term.related)
@@ -360,6 +375,8 @@ def _texts(kb: KnowledgeBase) -> Iterator[str]:
     yield from kb.pages.values()
     for concept in kb.concepts.values():
         yield concept.body
+    for notebook in kb.notebooks.values():
+        yield notebook.body
     for question in kb.questions.values():
         yield from (question.question, question.short, question.answer)
         yield from (*question.listen_for.strong, *question.listen_for.weak)

@@ -17,6 +17,7 @@ import jinja2
 from knowledge import prose, structured_data
 from knowledge.concepts import LEVELS, Concept
 from knowledge.model import KnowledgeBase
+from knowledge.notebooks import Notebook
 from knowledge.plaintext import Plaintext
 from knowledge.questions import Question
 
@@ -70,6 +71,7 @@ class Pages:
             "plain": plain,
             "levels": LEVELS,
             "concept_citations": self._citations,
+            "citations": lambda text: list(dict.fromkeys(map(str, prose.citations(text)))),
             "uncited": lambda said: [key for key in said.sources if key not in prose.citations(said.why)],
             "faq_page": lambda questions: structured_data.faq_page(questions, plain),
             "defined_terms": lambda: structured_data.defined_terms(kb, plain, site.url),
@@ -102,12 +104,21 @@ class Pages:
         yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
         yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
         yield self._page("reference/checks.md", "checks.md.j2", edit="docs/_data/taxonomy.yml")
+        yield self._page("notebooks/index.md", "notebooks.md.j2", edit="docs/notebooks")
         yield self._page("downloads.md", "downloads.md.j2", edit="hooks/knowledge/downloads.py")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
 
     def concept(self, concept: Concept) -> str:
         """Return a concept page's Markdown with the parts that the data adds before and after its body."""
         return self._render("concept.md.j2", concept=concept)
+
+    def notebook(self, notebook: Notebook) -> str:
+        """Return a notebook's Markdown with the parts that the data adds."""
+        return self._render("notebook.md.j2", notebook=notebook)
+
+    def notebook_navigation(self) -> list[Navigation]:
+        """Return the notebooks, for MkDocs' `nav`."""
+        return [{n.title: n.path} for n in sorted(self.kb.notebooks.values(), key=lambda n: n.title)]
 
     def book(self, template: str, content: object = None) -> str:
         """Return the Markdown of a chapter of the book, made of a concept, of questions or of references."""

@@ -17,7 +17,7 @@ from knowledge.concepts import Concept
 from knowledge.model import KnowledgeBase
 from knowledge.plaintext import Plaintext
 
-Kind = Literal["question", "concept", "section", "term", "misconception", "notation"]
+Kind = Literal["question", "concept", "section", "term", "notebook", "misconception", "notation"]
 
 #: Everyday words and the field's words for them, both ways.
 EVERYDAY_WORDS = Path(__file__).with_name("everyday_words.yml")
@@ -79,6 +79,15 @@ def entries(kb: KnowledgeBase, plain: Plaintext, url: Callable[[str], str]) -> I
                 level=concept.level,
                 text=_text(section.text, plain),
             )
+    for notebook in kb.notebooks.values():
+        yield Entry(
+            kind="notebook",
+            url=url(notebook.path),
+            title=plain(notebook.title),
+            page=", ".join(kb.concept_title(concept) for concept in notebook.concepts),
+            short=plain(notebook.description),
+            text=_text(notebook.body, plain),
+        )
     for term in kb.terms.values():
         yield Entry(
             kind="term",

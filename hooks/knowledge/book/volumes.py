@@ -51,7 +51,7 @@ class Volume:
         return tuple(chapter for part in self.parts for chapter in part.chapters)
 
 
-def volumes(kb: KnowledgeBase, pages: Pages, appendices: tuple[Chapter, ...] = ()) -> tuple[Volume, Volume]:
+def volumes(kb: KnowledgeBase, pages: Pages) -> tuple[Volume, Volume]:
     """Return the whole book, and the smaller one of questions and answers alone."""
     numbers = (str(n) for n in range(1, 10_000))
     concepts = [
@@ -73,7 +73,7 @@ def volumes(kb: KnowledgeBase, pages: Pages, appendices: tuple[Chapter, ...] = (
             Part(title="", chapters=(_page(pages, "preface", "How to read this book", pages.book("preface")),)),
             *concepts,
             Part(title="Questions and answers", chapters=tuple(_questions(kb, pages, numbers))),
-            *([Part(title="Notebooks", chapters=appendices)] if appendices else []),
+            *([Part(title="Experiments", chapters=tuple(_notebooks(kb, pages, numbers)))] if kb.notebooks else []),
             Part(title="Reference", chapters=back),
         ),
         index=True,
@@ -121,4 +121,11 @@ def _questions(kb: KnowledgeBase, pages: Pages, numbers: Iterator[str]) -> Itera
             title=f"Questions: {kb.areas[topic].title}",
             markdown=pages.book("questions", questions),
             aliases={q.path: q.id for q in questions},
+        )
+
+
+def _notebooks(kb: KnowledgeBase, pages: Pages, numbers: Iterator[str]) -> Iterator[Chapter]:
+    for notebook in sorted(kb.notebooks.values(), key=lambda n: n.title):
+        yield Chapter(
+            path=notebook.path, number=next(numbers), title=notebook.title, markdown=pages.book("notebook", notebook)
         )

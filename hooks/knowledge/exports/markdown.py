@@ -32,17 +32,32 @@ def tree(kb: KnowledgeBase, pages: Pages, read: Callable[[str], str]) -> Iterato
     for concept in kb.concepts.values():
         front = f"---\ntitle: {json.dumps(concept.title)}\ndescription: {json.dumps(concept.description)}\n---\n"
         yield concept.path, front + plain_markdown(kb, concept.path, pages.concept(concept), read)
+    for notebook in kb.notebooks.values():
+        front = f"---\ntitle: {json.dumps(notebook.title)}\ndescription: {json.dumps(notebook.description)}\n---\n"
+        yield notebook.path, front + plain_markdown(kb, notebook.path, pages.notebook(notebook), read)
     for path, text in kb.pages.items():
         if path.startswith("docs/reference/"):
             path = path.removeprefix("docs/")
             yield path, plain_markdown(kb, path, text, read)
 
 
-def plain_markdown(kb: KnowledgeBase, path: str, markdown: str, read: Callable[[str], str]) -> str:
-    """Return the Markdown of the page at `path` without what only our build understands."""
+def plain_markdown(
+    kb: KnowledgeBase, path: str, markdown: str, read: Callable[[str], str], site: str | None = None
+) -> str:
+    """Return the Markdown of the page at `path` without what only our build understands.
+
+    Args:
+        kb: the knowledge base.
+        path: of the page below `docs/`; its links are relative to it.
+        markdown: of the page or of a part of it.
+        read: returns the text of a file below `docs/`, for included code.
+        site: the address of the site, if links are to lead there instead.
+    """
 
     def relative(target: str) -> str:
         page, mark, anchor = target.removeprefix("/").partition("#")
+        if site:
+            return site + re.sub(r"(?:index)?\.md$", "/", page) + mark + anchor
         if page == path:
             return mark + anchor
         return posixpath.relpath(page, posixpath.dirname(path) or ".") + mark + anchor
@@ -96,6 +111,9 @@ def llms(kb: KnowledgeBase, site: str) -> str:
         if kb.in_area(area.id):
             lines += ["", f"## {area.title}", ""]
             lines += [f"- [{c.title}]({site}{c.path}): {c.description}" for c in kb.in_area(area.id)]
+    if kb.notebooks:
+        lines += ["", "## Experiments", ""]
+        lines += [f"- [{n.title}]({site}{n.path}): {n.description}" for n in kb.notebooks.values()]
     for topic, questions in kb.by_topic.items():
         lines += ["", f"## Questions: {kb.areas[topic].title}", ""]
         lines += [f"- [{q.question}]({site}{q.path})" for q in questions]
