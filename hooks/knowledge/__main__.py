@@ -1,11 +1,11 @@
-"""The commands that scripts give: `check`, and `downloads` with the names of files, or without for all of them."""
+"""The commands that scripts give: `check`; `downloads`, all or the named files; `edition`."""
 
 import sys
 from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 
-from knowledge import build
+from knowledge import build, publishing
 from knowledge.book.pdf import PdfError
 from knowledge.book.typesetting import TypesettingError
 
@@ -16,6 +16,29 @@ def check() -> int:
     print(*mistakes, sep="\n", end="\n" if mistakes else "")
     print(f"{len(mistakes)} mistakes in the content" if mistakes else "The content has no mistakes.")
     return bool(mistakes)
+
+
+def edition() -> int:
+    """Record in `published.yml` that the present content is published today."""
+    kb, mistakes = build.check(Path.cwd())
+    if kb is None:
+        print(*mistakes, sep="\n", file=sys.stderr)
+        return 1
+    published = publishing.recorded(kb, build.today())
+    lines = [
+        "# What has been published; scripts/edition writes it. The fields: hooks/knowledge/publishing.py.",
+        "addresses:",
+    ]
+    lines += [f'  - "{address}"' for address in published.addresses]
+    lines += ["questions:"]
+    lines += [
+        f'  - {{id: {q.id}, added: {q.added}, changed: {q.changed}, content: "{q.content}"}}'
+        for q in published.questions
+    ]
+    Path(publishing.PATH).write_text("\n".join(lines) + "\n", "utf-8")
+    new = len(published.addresses) - len(kb.published.addresses)
+    print(f"{len(published.addresses)} addresses, {new} of them new; {len(published.questions)} questions")
+    return 0
 
 
 def downloads(*files: str) -> int:
@@ -29,4 +52,4 @@ def downloads(*files: str) -> int:
     return 0
 
 
-sys.exit({"check": check, "downloads": downloads}[sys.argv[1]](*sys.argv[2:]))
+sys.exit({"check": check, "downloads": downloads, "edition": edition}[sys.argv[1]](*sys.argv[2:]))

@@ -20,7 +20,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.utils import get_build_timestamp
 
-from knowledge import downloads, mathematics, model, search
+from knowledge import downloads, mathematics, model, publishing, search
 from knowledge.archive import zipped
 from knowledge.book.typesetting import Edition
 from knowledge.citations import CitationExtension
@@ -188,6 +188,25 @@ def write_search_index(build: Build, config: MkDocsConfig) -> None:
     (folder / "search_index.js").write_text(search.script(build.kb, build.plain, url), "utf-8")
 
 
+def add_redirects(build: Build, config: MkDocsConfig, files: Files) -> None:
+    """Let each former address of a page lead to the present one."""
+    for old, target in publishing.redirects(build.kb).items():
+        if "#" not in old:
+            page = File(f"{target.rstrip('/')}.md", config.docs_dir, config.site_dir, config.use_directory_urls)
+            here = File(f"{old.rstrip('/')}.md", config.docs_dir, config.site_dir, config.use_directory_urls)
+            relative = posixpath.relpath(page.url, posixpath.dirname(here.url) or ".")
+            content = build.pages.fill(
+                "redirect.html.j2", target=target, relative=relative + "/" * page.url.endswith("/")
+            )
+            files.append(File.generated(config, here.dest_uri, content=content))
+
+
+def write_feed(build: Build, config: MkDocsConfig) -> None:
+    """Write the feed of new and changed questions."""
+    feed = build.pages.fill("feed.xml.j2", news=publishing.news(build.kb, 50))
+    Path(config.site_dir, "feed.xml").write_bytes(feed)
+
+
 def add_downloads(build: Build, config: MkDocsConfig, files: Files) -> None:
     """Put the downloads that have been made on the site, unless it is itself one of them."""
     folder = Path(config.config_file_path).parent / downloads.FOLDER
@@ -210,6 +229,11 @@ def markdown_tree(build: Build, docs: Path) -> Iterator[tuple[str, str]]:
     return markdown.tree(build.kb, build.pages, lambda path: (docs / path).read_text("utf-8"))
 
 
+def today() -> datetime.date:
+    """Return the date of what is built: `SOURCE_DATE_EPOCH`, or now."""
+    return datetime.datetime.fromtimestamp(get_build_timestamp(), datetime.UTC).date()
+
+
 def press(root: Path) -> Press:
     """Return what makes the downloads of a project.
 
@@ -218,8 +242,7 @@ def press(root: Path) -> Press:
     """
     config = load_config(str(root / "mkdocs.yml"))
     build = load(config)
-    timestamp = get_build_timestamp()
-    date = datetime.datetime.fromtimestamp(timestamp, datetime.UTC).date()
+    timestamp, date = get_build_timestamp(), today()
     edition = Edition(site=build.site.url, version=os.environ.get("VERSION", f"{date:%Y.%m.%d}"), date=date)
     return Press(
         root=root,

@@ -59,6 +59,7 @@ class FrontMatter:
     level: Level
     prerequisites: tuple[str, ...]
     reviewed: datetime.date
+    formerly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,7 @@ class Concept:
     """A written concept page.
 
     Attributes:
+        formerly: places that it had before, as `area/id`; their addresses lead here.
         body: the Markdown below the front matter, which starts on line `body.line` of `body.path`.
         anchors: the ids of its sections.
         labels: the labels of its equations, in order; an equation's number is its place in this list.
@@ -80,6 +82,7 @@ class Concept:
     level: Level
     prerequisites: tuple[str, ...]
     reviewed: datetime.date
+    formerly: tuple[str, ...]
     body: Text
     anchors: frozenset[str]
     labels: tuple[Text, ...]
@@ -143,6 +146,7 @@ def load(path: str, page: bytes, twin: bytes | None) -> tuple[Concept | None, li
         level=front.level,
         prerequisites=front.prerequisites,
         reviewed=front.reviewed,
+        formerly=front.formerly,
         body=body,
         anchors=frozenset([slugify(m[2], "-") for m in headings] + list(GENERATED_SECTIONS)),
         labels=tuple(prose.found(prose.LABEL, prose.without_code(body), body)),

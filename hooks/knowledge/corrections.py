@@ -21,6 +21,7 @@ class Correction:
         why: why it is wrong, with the argument or the evidence.
         right: the right statement.
         sources: keys of the bibliography.
+        formerly: ids that it had before.
     """
 
     id: str
@@ -32,3 +33,4 @@ class Correction:
     why: str
     right: str
     sources: tuple[str, ...]
+    formerly: tuple[str, ...] = ()

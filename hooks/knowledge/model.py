@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from knowledge import concepts, mathematics, notebooks, prose, questions, references
+from knowledge import concepts, mathematics, notebooks, prose, publishing, questions, references
 from knowledge.concepts import Area, Concept, Planned, Taxonomy
 from knowledge.corrections import Correction
 from knowledge.mistakes import Mistake, Text, at, unknown
 from knowledge.notebooks import Notebook
+from knowledge.publishing import Published
 from knowledge.questions import Dropped, Question, QuestionIndex, SeedDocument
 from knowledge.reading import read
 from knowledge.references import Reference
@@ -30,6 +31,7 @@ FILES: Mapping[str, Any] = {
     "terms.yml": tuple[Term, ...],
     "corrections.yml": tuple[Correction, ...],
     "seeds.yml": tuple[SeedDocument, ...],
+    "published.yml": Published,
     "references.bib": None,
 }
 
@@ -48,6 +50,7 @@ class KnowledgeBase:
     corrections: Mapping[str, Correction]
     seeds: Mapping[str, SeedDocument]
     notebooks: Mapping[str, Notebook]
+    published: Published
     #: The other written pages, such as the notation, by path.
     pages: Mapping[str, Text]
 
@@ -250,6 +253,7 @@ def load(
         corrections=keep(_by_id(data["corrections.yml"])),
         seeds=keep(_by_id(data["seeds.yml"])),
         notebooks=keep(_by_id([experiment for experiment in experiments if experiment])),
+        published=data["published.yml"],
         pages=keep(_other_pages(files)),
         broken=frozenset(broken),
     )
@@ -448,4 +452,5 @@ _CHECKS: tuple[Callable[[KnowledgeBase], Iterator[Mistake]], ...] = (
     _equation_labels,
     _prerequisites,
     _seed_coverage,
+    publishing.mistakes,
 )

@@ -20,6 +20,7 @@ class FrontMatter:
     title: str
     description: str
     concepts: tuple[str, ...]
+    formerly: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Notebook:
 
     Attributes:
         concepts: the concept pages that it is evidence for, which link to it.
+        formerly: ids that it had before; their addresses lead here.
         body: the Markdown below the front matter, which starts on line `body.line` of `body.path`.
     """
 
@@ -35,6 +37,7 @@ class Notebook:
     title: str
     description: str
     concepts: tuple[str, ...]
+    formerly: tuple[str, ...]
     body: Text
     script: str
 
@@ -68,6 +71,7 @@ def load(path: str, page: bytes, script: bytes | None) -> tuple[Notebook | None,
             title=front.title,
             description=front.description,
             concepts=front.concepts,
+            formerly=front.formerly,
             body=Text(text[parts.end() :], path, text[: parts.end()].count("\n") + 1),
             script=source,
         ),

@@ -31,6 +31,7 @@ class Question:
         answer: the full answer, 80 to 250 words of Markdown.
         follow_ups: ids of questions an interviewer would ask next.
         sources: keys of the bibliography.
+        formerly: ids that it had before; their addresses lead here.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Question:
     listen_for: ListenFor
     follow_ups: tuple[str, ...]
     sources: tuple[str, ...]
+    formerly: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:

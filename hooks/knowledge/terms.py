@@ -18,6 +18,7 @@ class Term:
         definition: one sentence of Markdown that stands alone.
         concept: the concept page that treats it.
         related: ids of other terms.
+        formerly: ids that it had before.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Term:
     definition: str
     concept: str | None = None
     related: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
