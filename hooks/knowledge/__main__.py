@@ -1,6 +1,7 @@
-"""The commands that scripts give: `check`; `downloads`, all or the named files; `edition`."""
+"""The commands that scripts give: `check`; `downloads`, all or the named files; `edition`; `export` to a folder."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mkdocs.exceptions import PluginError
@@ -41,6 +42,16 @@ def edition() -> int:
     return 0
 
 
+def export(folder: str, theme: str = "material") -> int:
+    """Write the whole site as plain Markdown into a new folder, for another engine with a theme of that name."""
+    try:
+        print(f"{build.export(Path.cwd(), Path(folder).absolute(), theme)} pages in {folder}")
+    except PluginError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
 def downloads(*files: str) -> int:
     """Make the files, and print where they are."""
     try:
@@ -52,4 +63,10 @@ def downloads(*files: str) -> int:
     return 0
 
 
-sys.exit({"check": check, "downloads": downloads, "edition": edition}[sys.argv[1]](*sys.argv[2:]))
+COMMANDS: dict[str, Callable[..., int]] = {
+    "check": check,
+    "downloads": downloads,
+    "edition": edition,
+    "export": export,
+}
+sys.exit(COMMANDS[sys.argv[1]](*sys.argv[2:]))

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import os
 import posixpath
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -227,6 +228,34 @@ def write_markdown(build: Build, config: MkDocsConfig) -> None:
 def markdown_tree(build: Build, docs: Path) -> Iterator[tuple[str, str]]:
     """Yield the path and the plain Markdown of every page."""
     return markdown.tree(build.kb, build.pages, lambda path: (docs / path).read_text("utf-8"))
+
+
+def export(root: Path, folder: Path, theme: str) -> int:
+    """Write the whole site as plain Markdown, with its figures and programs, for another engine; return how many pages.
+
+    Raises:
+        PluginError: with all the mistakes in the content, or if the folder is there already.
+    """
+    if folder.exists():
+        raise PluginError(f"{folder} exists: name a new folder")
+    # As in a site that is read from files, the downloads are left to the real site.
+    build, docs = load(load_config(str(root / "mkdocs.yml"), use_directory_urls=False)), root / "docs"
+    pages = dict(markdown_tree(build, docs))
+    with tempfile.TemporaryDirectory(dir=folder.parent) as workshop:
+        target = Path(workshop, "site")
+        for path, text in pages.items():
+            (target / "docs" / path).parent.mkdir(parents=True, exist_ok=True)
+            (target / "docs" / path).write_text(text, "utf-8")
+        for file in (*docs.rglob("*.svg"), *docs.glob("concepts/*/*.py")):
+            if ".overrides" not in file.parts:
+                (target / "docs" / file.relative_to(docs)).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target / "docs" / file.relative_to(docs))
+        for notebook in build.kb.notebooks.values():
+            content = ipynb.notebook(build.kb, notebook, build.site.url)
+            (target / "docs/notebooks" / f"{notebook.id}.ipynb").write_text(content, "utf-8")
+        (target / "mkdocs.yml").write_bytes(build.pages.fill("export/mkdocs.yml.j2", theme=theme))
+        target.rename(folder)
+    return len(pages)
 
 
 def today() -> datetime.date:

@@ -94,6 +94,7 @@ def plain_markdown(
 
     text = _SCRIPT.sub("", _INCLUDED.sub(included, str(markdown)))
     text = prose.outside_code_and_mathematics(text, prose_only)
+    text = _LABELED.sub(r'\1<span id="\3"></span>\n\n\1\2', text)
     return prose.LABEL.sub(lambda m: rf"\tag{{{kb.labels[m[1]][1]}}}" if m[1] in kb.labels else "", text)
 
 
@@ -132,4 +133,5 @@ def _section(source: str, section: str) -> list[str]:
 
 _LINK: Final = re.compile(r"(?<!!)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(((?:concept|question|term):[^)\s]*|/[^)\s]*)\)")
 _INCLUDED: Final = re.compile(r'^([ \t]*)--8<-- "([^"]+)"[ \t]*$', re.MULTILINE)
+_LABELED: Final = re.compile(r"^([ \t]*)(\$\$[ \t]*\n(?:(?!\$\$).)*?\\label\{([\w-]+)\})", re.DOTALL | re.MULTILINE)
 _SCRIPT: Final = re.compile(r"<script\b.*?</script>\n?", re.DOTALL)
