@@ -1,6 +1,15 @@
 """The order of the tests: fast ones first, then the twins, the built site, and the browser."""
 
-SLOW = ["test_twins", "test_notebooks", "test_downloads", "test_site", "test_browser", "test_search", "test_versions"]
+SLOW = [
+    "test_twins",
+    "test_notebooks",
+    "test_downloads",
+    "test_site",
+    "test_browser",
+    "test_search",
+    "test_hosting",
+    "test_versions",
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,4 @@
-"""The commands that scripts give: `check`; `downloads`, all or the named files; `edition`; `export` to a folder."""
+"""The commands that scripts give: `check`, `downloads` (all or the named files), `edition`, `export`, `policy`."""
 
 import sys
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 
-from knowledge import build, publishing
+from knowledge import build, policy, publishing
 from knowledge.book.pdf import PdfError
 from knowledge.book.typesetting import TypesettingError
 
@@ -52,6 +52,16 @@ def export(folder: str, theme: str = "material") -> int:
     return 0
 
 
+def content_policy() -> int:
+    """Print the line of nginx's configuration with the policy of the built site."""
+    pages = [path.read_bytes() for path in sorted(Path("site").rglob("*.html"))]
+    if not pages:
+        print("site/ is empty: run scripts/build first", file=sys.stderr)
+        return 1
+    print(f'add_header Content-Security-Policy "{policy.policy(pages)}" always;')
+    return 0
+
+
 def downloads(*files: str) -> int:
     """Make the files, and print where they are."""
     try:
@@ -68,5 +78,6 @@ COMMANDS: dict[str, Callable[..., int]] = {
     "downloads": downloads,
     "edition": edition,
     "export": export,
+    "policy": content_policy,
 }
 sys.exit(COMMANDS[sys.argv[1]](*sys.argv[2:]))
