@@ -64,7 +64,7 @@ def plain(project: Path, to: Path) -> Path:
     formulas = mathematics.Cache(project / build.FORMULAS)
     kb, mistakes = model.load(build.sources(project), formulas.mistakes)
     assert kb, mistakes[:5]
-    made = build.Build(kb, formulas, Site(url="/", repository=""))
+    made = build.Build(kb, formulas, Site(url="/", repository="", today=build.today()))
     shutil.copytree(project / "docs", to / "docs")
     shutil.rmtree(to / "docs/_data")
     for page in made.pages.all():

@@ -78,7 +78,8 @@ def test_everything_works_under_the_policy(address):
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         refused = []
-        page.on("console", lambda message: message.type == "error" and refused.append(message.text))
+        page.on("response", lambda response: response.status >= 400 and refused.append(response.url))
+        page.on("console", lambda message: "Refused" in message.text and refused.append(message.text))
         page.on("pageerror", lambda error: refused.append(str(error)))
         for path in ("", "concepts/optimization/adam/", "glossary/", "faq/interview/optimization/", "404.html"):
             page.goto(address + path)

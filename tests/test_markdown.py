@@ -1,5 +1,6 @@
 """The Markdown extensions: links by id, citations, glossary links, equations; and the other forms of a text."""
 
+import datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,7 +24,13 @@ def build(tmp_path_factory):
     formulas = mathematics.Cache(tmp_path_factory.mktemp("cache") / "formulas.json")
     kb, mistakes = model.load(small.files(), formulas.mistakes)
     assert kb, mistakes
-    return Build(kb, formulas, Site(url="https://example.org/", repository="https://example.org/repository"))
+    return Build(
+        kb,
+        formulas,
+        Site(
+            url="https://example.org/", repository="https://example.org/repository", today=datetime.date(2026, 11, 21)
+        ),
+    )
 
 
 def convert(build, text):

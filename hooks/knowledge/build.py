@@ -97,6 +97,7 @@ def load(config: MkDocsConfig) -> Build:
     site = Site(
         url=config.site_url or "/",
         repository=(config.repo_url or "").rstrip("/"),
+        today=today(),
         downloads=downloads.made(root) if config.use_directory_urls else {},
     )
     state = _hash(files, site)

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import jinja2
 
-from knowledge import prose, structured_data
+from knowledge import ageing, prose, structured_data
 from knowledge.concepts import LEVELS, Concept
 from knowledge.model import KnowledgeBase
 from knowledge.notebooks import Notebook
@@ -50,6 +50,7 @@ class Site:
 
     url: str
     repository: str
+    today: datetime.date
     downloads: Mapping[str, Download] = field(default_factory=dict)
 
     def feedback(self, question: Question) -> str:
@@ -70,6 +71,8 @@ class Pages:
             "site": site,
             "plain": plain,
             "levels": LEVELS,
+            "ageing": ageing,
+            "today": site.today,
             "concept_citations": self._citations,
             "citations": lambda text: list(dict.fromkeys(map(str, prose.citations(text)))),
             "uncited": lambda said: [key for key in said.sources if key not in prose.citations(said.why)],
@@ -104,6 +107,7 @@ class Pages:
         yield self._page("reference/bibliography.md", "bibliography.md.j2", edit="docs/_data/references.bib")
         yield self._page("reference/corrections.md", "corrections.md.j2", edit="docs/_data/corrections.yml")
         yield self._page("reference/checks.md", "checks.md.j2", edit="docs/_data/taxonomy.yml")
+        yield self._page("reference/ageing.md", "ageing.md.j2", edit="docs/concepts")
         yield self._page("notebooks/index.md", "notebooks.md.j2", edit="docs/notebooks")
         yield self._page("downloads.md", "downloads.md.j2", edit="hooks/knowledge/downloads.py")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
