@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections import Counter, defaultdict
 
@@ -202,6 +203,7 @@ def test_the_same_commit_built_twice_is_byte_identical(tmp_path):
             (tmp_path / "again" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "again" / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "again/.venv").symlink_to((ROOT / ".venv").resolve())
+    shutil.copytree(ROOT / ".cache/downloads", tmp_path / "again/.cache/downloads")
     subprocess.run(["scripts/build", "--quiet"], cwd=tmp_path / "again", check=True)
 
     def files(site):
