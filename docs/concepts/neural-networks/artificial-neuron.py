@@ -281,7 +281,7 @@ def check_numpy_equals_torch():
     for X, y in ((CORNERS, OR.astype(float)), separable_data(40, 3, 1)[:2]):
         w, b, _, _ = train_perceptron(X, y)
         tw, tb = train_perceptron_torch(torch.tensor(X), torch.tensor(y))
-        assert np.allclose(w, tw.numpy(), atol=1e-12) and np.isclose(b, tb.item(), atol=1e-12)
+        assert np.allclose(w, tw.numpy(), rtol=0, atol=1e-12) and np.isclose(b, tb.item(), atol=1e-12)
 
 
 if __name__ == "__main__":

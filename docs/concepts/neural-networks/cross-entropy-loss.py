@@ -124,15 +124,15 @@ def check_cross_entropy_gradient():
     """Equation (cross-entropy-gradient): differences and autograd, soft targets too."""
     mine = cross_entropy_grad(LOGITS, TARGETS)
     numeric = numeric_gradient(lambda z: cross_entropy(z, TARGETS), LOGITS)
-    assert np.allclose(mine, numeric, atol=1e-8)
+    assert np.allclose(mine, numeric, rtol=0, atol=1e-8)
     t = torch.tensor(LOGITS, requires_grad=True)
     F.cross_entropy(t, torch.tensor(TARGETS)).backward()
-    assert np.allclose(mine, t.grad.numpy(), atol=1e-12)
+    assert np.allclose(mine, t.grad.numpy(), rtol=0, atol=1e-12)
     soft = (np.exp(log_softmax(LOGITS)) - SOFT) / 12
     numeric = numeric_gradient(lambda z: soft_cross_entropy(z, SOFT), LOGITS)
-    assert np.allclose(soft, numeric, atol=1e-8)
+    assert np.allclose(soft, numeric, rtol=0, atol=1e-8)
     # per example: components sum to 0, Euclidean norm at most sqrt(2)
-    assert np.allclose(mine.sum(axis=1), 0, atol=1e-12)
+    assert np.allclose(mine.sum(axis=1), 0, rtol=0, atol=1e-12)
     extreme = cross_entropy_grad(np.array([[50.0, 0.0]]), np.array([1]))
     assert abs(np.linalg.norm(extreme) - np.sqrt(2)) < 1e-12
     assert (np.linalg.norm(12 * mine, axis=1) <= np.sqrt(2)).all()
@@ -145,8 +145,8 @@ def check_cross_entropy_weight_gradient():
     tW, tb = torch.tensor(W, requires_grad=True), torch.tensor(b, requires_grad=True)
     F.cross_entropy(tW @ torch.tensor(h) + tb, torch.tensor(2)).backward()
     residual = np.exp(log_softmax((W @ h + b)[None]))[0] - np.eye(5)[2]
-    assert np.allclose(tW.grad.numpy(), np.outer(residual, h), atol=1e-12)
-    assert np.allclose(tb.grad.numpy(), residual, atol=1e-12)
+    assert np.allclose(tW.grad.numpy(), np.outer(residual, h), rtol=0, atol=1e-12)
+    assert np.allclose(tb.grad.numpy(), residual, rtol=0, atol=1e-12)
 
 
 def check_cross_entropy_hessian():
@@ -157,7 +157,7 @@ def check_cross_entropy_hessian():
 
         hessian = torch.autograd.functional.hessian(loss, torch.tensor(z)).numpy()
         p = np.exp(log_softmax(z[None]))[0]
-        assert np.allclose(hessian, np.diag(p) - np.outer(p, p), atol=1e-10)
+        assert np.allclose(hessian, np.diag(p) - np.outer(p, p), rtol=0, atol=1e-10)
         assert np.linalg.eigvalsh(hessian).min() > -1e-10
 
 
@@ -198,7 +198,7 @@ def check_cross_entropy_binary():
         stable = np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))
         softplus = np.logaddexp(0, z) - y * z
         assert np.allclose(plain, stable, atol=1e-6)
-        assert np.allclose(softplus, stable, atol=1e-12)
+        assert np.allclose(softplus, stable, rtol=0, atol=1e-12)
         target = torch.full((81,), y, dtype=torch.float64)
         loss = torch_binary(torch.tensor(z), target).item()
         assert abs(loss - binary_cross_entropy(z, y)) < 1e-12
@@ -220,12 +220,12 @@ def check_cross_entropy_squared_error():
             lambda v, y=y: (0.5 * (sigmoid(v) - y) ** 2).sum(), z
         )
         p = sigmoid(z)
-        assert np.allclose(numeric, (p - y) * p * (1 - p), atol=1e-8)
+        assert np.allclose(numeric, (p - y) * p * (1 - p), rtol=0, atol=1e-8)
     p, y = np.exp(log_softmax(LOGITS[:1]))[0], ONE_HOT[0]
     numeric = numeric_gradient(
         lambda v: 0.5 * ((np.exp(log_softmax(v[None]))[0] - y) ** 2).sum(), LOGITS[0]
     )
-    assert np.allclose(numeric, (np.diag(p) - np.outer(p, p)) @ (p - y), atol=1e-8)
+    assert np.allclose(numeric, (np.diag(p) - np.outer(p, p)) @ (p - y), rtol=0, atol=1e-8)
 
 
 def check_cross_entropy_double_softmax():

@@ -118,11 +118,11 @@ def check_focal_definition():
         mine = focal_loss(LOGITS, CLASSES, gamma)[0]
         theirs = torch_focal_loss(torch.tensor(LOGITS), torch.tensor(CLASSES), gamma)
         p = np.exp(-focal_loss(LOGITS, CLASSES, 0.0)[0])
-        assert np.allclose(mine, -((1 - p) ** gamma) * np.log(p), atol=1e-12)
-        assert np.allclose(mine, theirs.numpy(), atol=1e-12)
+        assert np.allclose(mine, -((1 - p) ** gamma) * np.log(p), rtol=0, atol=1e-12)
+        assert np.allclose(mine, theirs.numpy(), rtol=0, atol=1e-12)
         assert (mine <= -np.log(p) + 1e-12).all()
     ce = F.cross_entropy(torch.tensor(LOGITS), torch.tensor(CLASSES), reduction="none")
-    assert np.allclose(focal_loss(LOGITS, CLASSES, 0.0)[0], ce.numpy(), atol=1e-12)
+    assert np.allclose(focal_loss(LOGITS, CLASSES, 0.0)[0], ce.numpy(), rtol=0, atol=1e-12)
     extreme = np.array([[60.0, 0.0], [0.0, 800.0]])
     loss, grad = focal_loss(extreme, np.array([0, 0]), 0.5)
     assert np.isfinite(loss).all() and np.isfinite(grad).all()
@@ -141,7 +141,7 @@ def check_focal_gradient():
     for gamma in (0.0, 0.5, 1.0, 2.0, 5.0):
         t = torch.tensor(LOGITS, requires_grad=True)
         torch_focal_loss(t, torch.tensor(CLASSES), gamma).sum().backward()
-        assert np.allclose(focal_loss(LOGITS, CLASSES, gamma)[1], t.grad.numpy(), atol=1e-10)
+        assert np.allclose(focal_loss(LOGITS, CLASSES, gamma)[1], t.grad.numpy(), rtol=0, atol=1e-10)
     p = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
     assert np.allclose(focal_loss(LOGITS, CLASSES, 0.0)[1], p - np.eye(5)[CLASSES])
     z = torch.linspace(-4, 4, 33, dtype=torch.float64, requires_grad=True)
@@ -150,7 +150,7 @@ def check_focal_gradient():
         (g,) = torch.autograd.grad(loss.sum(), z)
         prob = torch.sigmoid(z).detach().numpy()
         pt = prob if y else 1 - prob
-        assert np.allclose(g.numpy(), (0.25 if y else 0.75) * factor(pt, 2.0) * (prob - y), atol=1e-12)
+        assert np.allclose(g.numpy(), (0.25 if y else 0.75) * factor(pt, 2.0) * (prob - y), rtol=0, atol=1e-12)
 
 
 def check_focal_factor_facts():
@@ -192,6 +192,23 @@ def check_focal_link():
     assert np.allclose(link(np.array([0.3, 0.7]), 0.0), [0.3, 0.7])
     for q, gamma, printed in ((0.9, 1.0, 0.774), (0.9, 2.0, 0.694), (0.99, 2.0, 0.846), (0.1, 2.0, 0.306)):
         assert abs(minimizer(np.array([q, 1 - q]), gamma)[0] - printed) < 5e-4
+
+
+def check_focal_confidence():
+    """Largest probability too low for two classes or p > 0.298; too high for many small ones."""
+    rng = np.random.default_rng(4)
+    for gamma in (0.5, 1.0, 2.0, 5.0):
+        p = np.linspace(0.501, 0.999, 250)
+        assert (link(np.stack([p, 1 - p], axis=1), gamma)[:, 0] > p).all()
+    for classes in (3, 10, 100):
+        p = rng.dirichlet(np.full(classes, 1.0), size=200)
+        top = rng.uniform(0.3, 0.999, size=200)  # one class gets this, and its share
+        p = (1 - top)[:, None] * p + np.eye(classes)[0] * top[:, None]
+        assert (link(p, 2.0)[:, 0] > p[:, 0])[p.argmax(axis=1) == 0].all()
+    q = np.full(91, 0.01)
+    q[0] = 0.1
+    p = minimizer(q, 2.0, steps=3000, rate=5.0)
+    assert np.allclose(link(p, 2.0), q, atol=1e-6) and abs(p[0] - 0.113) < 5e-4
 
 
 def check_focal_term_convex():

@@ -171,7 +171,7 @@ def check_gelu_slopes():
         assert np.allclose(slope(z), (f(z + h) - f(z - h)) / (2 * h), atol=1e-9)
         t = torch.tensor(z, requires_grad=True)
         phi(t).sum().backward()
-        assert np.allclose(slope(z), t.grad.numpy(), atol=1e-12)
+        assert np.allclose(slope(z), t.grad.numpy(), rtol=0, atol=1e-12)
         assert slope(np.zeros(1))[0] == 0.5
     slopes = gelu_slope(GRID)
     assert abs(GRID[slopes.argmax()] - math.sqrt(2)) < 1e-4
@@ -327,14 +327,14 @@ def check_numpy_vs_torch():
     z = np.linspace(-8, 8, 161)
     theirs = torch_gelus(torch.tensor(z))
     for f, t in zip((gelu, gelu_tanh, swish), theirs, strict=True):
-        assert np.allclose(f(z), t.numpy(), atol=1e-12)
+        assert np.allclose(f(z), t.numpy(), rtol=0, atol=1e-12)
     torch.manual_seed(0)
     block = SwiGLU(8, 24).double()
     x = np.random.default_rng(0).normal(size=(5, 8))
     weights = [p.weight.detach().numpy() for p in (block.w1, block.w3, block.w2)]
     ours = gated_ffn(x, *weights)
     assert block.w1.out_features == 16
-    assert np.allclose(ours, block(torch.tensor(x)).detach().numpy(), atol=1e-12)
+    assert np.allclose(ours, block(torch.tensor(x)).detach().numpy(), rtol=0, atol=1e-12)
 
 
 def check_worked_example():

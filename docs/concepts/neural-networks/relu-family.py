@@ -159,7 +159,7 @@ def check_relu_slopes():
         assert np.allclose(phi(z)[1], numeric, atol=1e-7), name
         t = torch.tensor(z, requires_grad=True)
         TORCH_FAMILY[name](t).sum().backward()
-        assert np.allclose(phi(z)[1], t.grad.numpy(), atol=1e-12), name
+        assert np.allclose(phi(z)[1], t.grad.numpy(), rtol=0, atol=1e-12), name
 
 
 def check_relu_subdifferential():
@@ -299,8 +299,8 @@ def check_relu_prelu_gradient():
     f = lambda a: (grad * leaky_relu(z, a)[0]).sum()  # noqa: E731
     assert abs(da - (f(0.25 + h) - f(0.25 - h)) / (2 * h)) < 1e-7
     out, tz, ta = torch_prelu(torch.tensor(z), torch.tensor(grad))
-    assert np.allclose(out.numpy(), leaky_relu(z, 0.25)[0], atol=1e-12)
-    assert np.allclose(dz, tz.numpy(), atol=1e-12) and abs(da - ta.item()) < 1e-12
+    assert np.allclose(out.numpy(), leaky_relu(z, 0.25)[0], rtol=0, atol=1e-12)
+    assert np.allclose(dz, tz.numpy(), rtol=0, atol=1e-12) and abs(da - ta.item()) < 1e-12
 
 
 def check_relu_gain():

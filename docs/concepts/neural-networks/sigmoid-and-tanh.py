@@ -226,12 +226,12 @@ def check_numpy_vs_torch():
     ours = {"sigmoid": (sigmoid(z), sigmoid_slope(z)),
             "tanh": (tanh_from_sigmoid(z), tanh_slope(z))}
     for name, (y, slope) in torch_values_and_slopes(torch.tensor(z)).items():
-        assert np.allclose(ours[name][0], y.numpy(), atol=1e-12)
-        assert np.allclose(ours[name][1], slope.numpy(), atol=1e-12)
+        assert np.allclose(ours[name][0], y.numpy(), rtol=0, atol=1e-12)
+        assert np.allclose(ours[name][1], slope.numpy(), rtol=0, atol=1e-12)
     p = sigmoid(z / 3)
     logs, odds = torch_logs(torch.tensor(z * 20), torch.tensor(p))
     assert np.allclose(log_sigmoid(z * 20), logs.numpy(), rtol=1e-12, atol=1e-12)
-    assert np.allclose(logit(p), odds.numpy(), atol=1e-9)
+    assert np.allclose(logit(p), odds.numpy(), rtol=0, atol=1e-9)
 
 
 def check_floating_point_saturation():
@@ -268,6 +268,8 @@ def check_worked_example():
     assert np.allclose(sigmoid_slope(z), [0.25, 0.1966, 0.1050, 0.0066], atol=5e-5)
     assert np.allclose(np.tanh(z), [0, 0.7616, 0.9640, 0.9999], atol=5e-5)
     assert np.allclose(tanh_slope(z), [1, 0.4200, 0.0707, 0.0002], atol=5e-5)
+    ratio = tanh_slope(z) / sigmoid_slope(z)
+    assert abs(ratio[1] - 2.1) < 0.05 and abs(ratio[3] ** -1 - 37) < 0.5
     assert abs(2 * 0.8808 - 1 - 0.7616) < 1e-9
     p = sigmoid(np.array(-5.0))
     assert abs((p - 1) + 0.9933) < 5e-5

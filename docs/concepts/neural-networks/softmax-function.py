@@ -92,13 +92,13 @@ def check_softmax_definition():
     z = RNG_LOGITS
     p = softmax(z)
     plain = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    assert np.allclose(p, plain, atol=1e-12)
-    assert (p > 0).all() and np.allclose(p.sum(axis=1), 1, atol=1e-12)
+    assert np.allclose(p, plain, rtol=0, atol=1e-12)
+    assert (p > 0).all() and np.allclose(p.sum(axis=1), 1, rtol=0, atol=1e-12)
     assert np.array_equal(p.argsort(axis=1), z.argsort(axis=1))  # order is kept
     t = torch.tensor(z)
-    assert np.allclose(p, torch_softmax(t).numpy(), atol=1e-12)
-    assert np.allclose(log_softmax(z), torch_log_softmax(t).numpy(), atol=1e-12)
-    assert np.allclose(log_sum_exp(z)[:, 0], torch.logsumexp(t, 1).numpy(), atol=1e-12)
+    assert np.allclose(p, torch_softmax(t).numpy(), rtol=0, atol=1e-12)
+    assert np.allclose(log_softmax(z), torch_log_softmax(t).numpy(), rtol=0, atol=1e-12)
+    assert np.allclose(log_sum_exp(z)[:, 0], torch.logsumexp(t, 1).numpy(), rtol=0, atol=1e-12)
 
 
 def check_softmax_ratio():
@@ -110,7 +110,7 @@ def check_softmax_ratio():
 def check_softmax_shift():
     """Equation (softmax-shift)."""
     for c in (-50.0, 3.7, 1e4):
-        assert np.allclose(softmax(RNG_LOGITS + c), softmax(RNG_LOGITS), atol=1e-10)
+        assert np.allclose(softmax(RNG_LOGITS + c), softmax(RNG_LOGITS), rtol=0, atol=1e-10)
     assert not np.allclose(softmax(2 * RNG_LOGITS), softmax(RNG_LOGITS), atol=1e-3)
 
 
@@ -118,13 +118,13 @@ def check_softmax_two_class():
     """Equation (softmax-two-class)."""
     z = RNG_LOGITS[:, :2]
     sigmoid = 1 / (1 + np.exp(-(z[:, 0] - z[:, 1])))
-    assert np.allclose(softmax(z)[:, 0], sigmoid, atol=1e-12)
+    assert np.allclose(softmax(z)[:, 0], sigmoid, rtol=0, atol=1e-12)
 
 
 def check_softmax_temperature():
     """Equation (softmax-temperature): limits, order, entropy grows with T."""
     z = np.array([3.0, 2.0, 3.0, 0.0])
-    assert np.allclose(softmax(z, 1e-2), [0.5, 0, 0.5, 0], atol=1e-12)
+    assert np.allclose(softmax(z, 1e-2), [0.5, 0, 0.5, 0], rtol=0, atol=1e-12)
     assert np.allclose(softmax(z, 1e6), 0.25, atol=1e-5)
     t = torch.tensor(RNG_LOGITS)
     assert np.allclose(softmax(RNG_LOGITS, 2.5), torch_softmax(t, 2.5).numpy())
@@ -172,23 +172,23 @@ def check_softmax_lse_bounds():
 def check_softmax_lse_gradient():
     """Equation (softmax-lse-gradient): the gradient of log-sum-exp is softmax."""
     for z in RNG_LOGITS[:5]:
-        assert np.allclose(central_difference(log_sum_exp, z)[0], softmax(z), atol=1e-8)
+        assert np.allclose(central_difference(log_sum_exp, z)[0], softmax(z), rtol=0, atol=1e-8)
 
 
 def check_softmax_jacobian():
     """Equation (softmax-jacobian): differences, autograd, its stated properties."""
     for z in RNG_LOGITS:
         jacobian = softmax_jacobian(z)
-        assert np.allclose(jacobian, central_difference(softmax, z), atol=1e-8)
+        assert np.allclose(jacobian, central_difference(softmax, z), rtol=0, atol=1e-8)
         auto = torch.autograd.functional.jacobian(torch_softmax, torch.tensor(z))
-        assert np.allclose(jacobian, auto.numpy(), atol=1e-12)
+        assert np.allclose(jacobian, auto.numpy(), rtol=0, atol=1e-12)
         assert np.allclose(jacobian, jacobian.T)
-        assert np.allclose(jacobian @ np.ones(6), 0, atol=1e-12)
+        assert np.allclose(jacobian @ np.ones(6), 0, rtol=0, atol=1e-12)
         assert np.linalg.eigvalsh(jacobian).min() > -1e-12
     assert np.abs(softmax_jacobian(np.array([40.0, 0.0, 0.0]))).max() < 1e-16
     z = RNG_LOGITS[0]
     tempered = central_difference(lambda v: softmax(v, 2.5), z)
-    assert np.allclose(tempered, softmax_jacobian(z / 2.5) / 2.5, atol=1e-8)
+    assert np.allclose(tempered, softmax_jacobian(z / 2.5) / 2.5, rtol=0, atol=1e-8)
 
 
 def check_softmax_vjp():
@@ -198,11 +198,11 @@ def check_softmax_vjp():
     t = torch.tensor(RNG_LOGITS, requires_grad=True)
     (torch_softmax(t) * torch.tensor(upstream)).sum().backward()
     mine = softmax_backward(softmax(RNG_LOGITS), upstream)
-    assert np.allclose(mine, t.grad.numpy(), atol=1e-12)
+    assert np.allclose(mine, t.grad.numpy(), rtol=0, atol=1e-12)
     explicit = [
         softmax_jacobian(z).T @ g for z, g in zip(RNG_LOGITS, upstream, strict=True)
     ]
-    assert np.allclose(mine, explicit, atol=1e-12)
+    assert np.allclose(mine, explicit, rtol=0, atol=1e-12)
 
 
 def check_softmax_variational():
@@ -213,9 +213,9 @@ def check_softmax_variational():
         for q in rng.dirichlet(np.ones(6), size=20):
             left = q @ z - q @ np.log(q)
             kl = q @ np.log(q / p)
-            assert np.isclose(left, log_sum_exp(z)[0] - kl, atol=1e-9)
+            assert np.isclose(left, log_sum_exp(z)[0] - kl, rtol=0, atol=1e-9)
             assert left < log_sum_exp(z)[0]
-        assert np.isclose(p @ z - p @ np.log(p), log_sum_exp(z)[0], atol=1e-9)
+        assert np.isclose(p @ z - p @ np.log(p), log_sum_exp(z)[0], rtol=0, atol=1e-9)
 
 
 def check_masked_softmax():

@@ -4,7 +4,7 @@
 (() => {
   const folder = new URL(".", document.currentScript.src)
   const base = new URL("../../../", folder)
-  const kindNames = { question: "Question", concept: "Concept", section: "Concept", term: "Term", notebook: "Notebook",
+  const kindNames = { question: "Question", concept: "Concept", section: "Concept", term: "Term", notebook: "Experiment",
     misconception: "Misconception", notation: "Notation" }
 
   // ---- the engine: in a worker, or on the page itself where the browser allows no worker (file://)
