@@ -4,11 +4,11 @@ In the order in which the data runs through it:
 
 - `mistakes`, `reading`: what a mistake is; YAML into frozen dataclasses, with lines.
 - `prose`: what stands in a Markdown source.
-- `concepts`, `questions`, `terms`, `references`, `corrections`: one kind of data each, its type and its reader.
+- `concepts`, `questions`, `terms`, `references`, `corrections`, `notebooks`, `publishing`: one kind of data each, its type and its reader.
 - `model`: all of it in one, checked against each other.
 - `mathematics`: TeX into SVG, MathML and plain text; the allow-list of commands.
 - `links`, `citations`, `equations`, `term_links`: Markdown extensions.
-- `plaintext`, `structured_data`, `search`: the data in other forms.
+- `plaintext`, `structured_data`, `search`, `ageing`, `policy`: the data in other forms.
 - `pages`, `templates/`: the generated pages.
 - `book`: the chapters as PDF and EPUB.
 - `exports`, `archive`: flash cards, JSON, plain Markdown; ZIP files.
