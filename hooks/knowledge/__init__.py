@@ -4,7 +4,8 @@ In the order in which the data runs through it:
 
 - `mistakes`, `reading`: what a mistake is; YAML into frozen dataclasses, with lines.
 - `prose`: what stands in a Markdown source.
-- `concepts`, `questions`, `terms`, `references`, `corrections`, `notebooks`, `publishing`: one kind of data each, its type and its reader.
+- `concepts`, `questions`, `terms`, `references`, `corrections`, `notebooks`, `publishing`: one kind of data each, its
+  type and its reader.
 - `model`: all of it in one, checked against each other.
 - `mathematics`: TeX into SVG, MathML and plain text; the allow-list of commands.
 - `links`, `citations`, `equations`, `term_links`: Markdown extensions.

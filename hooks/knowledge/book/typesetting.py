@@ -109,10 +109,8 @@ class _Walk:
         self.mistakes: list[str] = []
 
     def chapter(self, body: HtmlElement) -> str:
-        title = f"#chapter({_string(self.here.number)}, [{_text(self.here.title)}], level: {self.level - 1})" + _label(
-            self.here.path
-        )
-        return f"{title}\n{self.blocks(body)}"
+        title = f"{_string(self.here.number)}, [{_text(self.here.title)}], {_string(self.here.path)}"
+        return f"#chapter({title}, level: {self.level - 1})[\n{self.blocks(body)}\n]\n"
 
     # Blocks
 
@@ -181,6 +179,8 @@ class _Walk:
         widths = ["auto" if max(column) <= 22 else f"{(sum(column) / len(column)) ** 0.5:.1f}fr" for column in lengths]
         sides = [(cell.get("style") or "").partition("text-align:")[2].strip(" ;") or "left" for cell in rows[0]]
         cells = ", ".join(f"[{self.inside(cell)}]" for row in rows[1:] for cell in row)
+        for link in [link for cell in rows[0] for link in cell.iter("a")]:
+            link.drop_tag()  # the head stands again on the next page, where PDF/UA allows no link
         header = ", ".join(f"[{self.inside(cell)}]" for cell in rows[0])
         return f"#grid-table(({', '.join(widths)},), ({', '.join(sides)},), ({header},), ({cells},))"
 
