@@ -310,6 +310,8 @@ def check_worked_example():
     assert np.allclose(first, 0.5) and np.isclose(two[0, 0] / first[0], 0.8)
     assert round(-np.log(0.5), 3) == 0.693 and round(-np.log(0.8), 3) == 0.223 and round(-np.log(0.4), 3) == 0.916
     assert round(-np.log(0.25), 3) == 1.386   # a model that treats the two tokens as independent
+    mean_cost = -(two * np.log(two)).sum()
+    assert np.isclose(mean_cost, 1.1935, atol=1e-4) and round(np.log(4) - mean_cost, 3) == 0.193
 
 
 def check_numpy_equals_torch():
