@@ -52,10 +52,21 @@ def page(path: Path) -> dict[Path, bytes]:
             parts.append(cell.source)
         else:
             parts.append(f"```python\n{cell.source}\n```")
-            for output in cell.outputs:
+            for output in _joined(cell.outputs):
                 parts.append(_output(output, cell, path, files))
     files[path.with_suffix(".md")] = ("\n\n".join(filter(None, parts)) + "\n").encode()
     return files
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Return the outputs with what was printed in a row as one; how the kernel cuts it is a matter of timing."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream" and output.name == joined[-1].name:
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _output(output: NotebookNode, cell: NotebookNode, path: Path, files: dict[Path, bytes]) -> str:

@@ -78,7 +78,7 @@ def test_the_pdf_is_whole(press, file):
         size = file.stat().st_size / len(pdf.pages)
     assert size < 20_000, f"{size:.0f} bytes a page"
     text = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(file))
-    assert not re.search(r"\\(frac|mathbf|sum|label|text)\b|\[@|concept:|question:|--8<--", text)
+    assert not re.search(r"\\(frac|mathbf|sum|label|text)\b|\[@|(concept|question|term):[a-z]|--8<--", text)
     assert re.search(r"\(p\.\s\d+\)", text)
 
 
