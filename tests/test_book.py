@@ -91,7 +91,7 @@ def typeset(build, *markdown):
 @pytest.mark.parametrize(
     "markdown, expected",
     [
-        ("A *b* **c** `d_e`", '#emph[b] #strong[c] #raw("d_e")'),
+        ("A *b* **c** `d_e`", '#emph[b]; #strong[c]; #raw("d_e");'),
         ("5 \\* 3 # $ @a <b> ~ [x] = 1", "5 \\* 3 \\#"),
         ("- a\n- b", "#list([a], [b])"),
         ("1. a\n2. b", "#enum(start: 1, [a], [b])"),
@@ -106,6 +106,7 @@ def typeset(build, *markdown):
         ("[a](/concepts/area/page-2.md)", '#to("concepts/area/page-2.md")[a]'),
         ("[a](/faq/index.md)", '#link("https://example.org/faq/")[a]'),
         ("![A dog](dog.svg)\n\n*Figure: a dog.*", '#picture("/docs/concepts/area/dog.svg", "A dog", "1.1", [A dog.])'),
+        ("**TD**(0) and `f`.x", '#strong[TD];(0) and #raw("f");.x'),
         ("claim\n:   answer", "#claim[claim]\n#pad(left: 1em)[answer]"),
     ],
 )

@@ -265,7 +265,7 @@ class _Walk:
             self.mistakes.append(f"docs/{self.here.path}:1: {error}: {element.get('data-tex')}")
             return "", ""
 
-    # Inline
+    # Inline: each expression ends with a semicolon, or a parenthesis in the text after it would be its argument.
 
     def inside(self, element: HtmlElement) -> str:
         """What stands in an element that holds text."""
@@ -278,15 +278,15 @@ class _Walk:
         classes = set(element.get("class", "").split())
         if element.get("data-tex") is not None:
             body, alt = self.formula(element)
-            return f"#formula({_string(alt)}, ${body}$)"
+            return f"#formula({_string(alt)}, ${body}$);"
         if classes & {"headerlink", "mathml"} or element.tag in ("script", "input", "svg"):
             return ""
         if element.tag == "code":
-            return f"#raw({_string(element.text_content())})"
+            return f"#raw({_string(element.text_content())});"
         if element.tag == "br":
-            return " #linebreak() "
+            return " #linebreak(); "
         if element.tag == "a":
-            return self.link(element, classes)
+            return self.link(element, classes) + ";"
         if element.tag == "img":
             self.mistakes.append(
                 f"docs/{self.here.path}:1: a figure stands in a paragraph of its own: {element.get('src')}"
@@ -298,8 +298,8 @@ class _Walk:
         inner = _text(element.text) + "".join(
             self.inline(child) + _text(child.tail) for child in element if isinstance(child.tag, str)
         )
-        anchor = f"#metadata(none){_label(self.here.path + '#' + element.get('id'))}" if element.get("id") else ""
-        return anchor + (f"{_INLINE[element.tag]}[{inner}]" if _INLINE[element.tag] else inner)
+        anchor = f"#metadata(none){_label(self.here.path + '#' + element.get('id'))};" if element.get("id") else ""
+        return anchor + (f"{_INLINE[element.tag]}[{inner}];" if _INLINE[element.tag] else inner)
 
     def link(self, element: HtmlElement, classes: set[str]) -> str:
         href, text = element.get("href", ""), self.inside(element)
@@ -327,7 +327,7 @@ class _Walk:
 
     def term(self, term: str, target: str | None, text: str) -> str:
         """A mention of a term; the index has the first one of each numbered chapter, and the chapter on it in bold."""
-        body = f"#cited({_string(target)})[{text}]" if target else text
+        body = f"#cited({_string(target)})[{text}]" if target else f"#[{text}]"
         if term in self.indexed or not self.here.number:
             return body
         self.indexed.add(term)
@@ -337,7 +337,7 @@ class _Walk:
     def equation_reference(self, label: str, target: str | None) -> str:
         concept, n = self.setter.kb.labels[label]
         if not target:
-            return f"({_text(concept.title)}, {n})"
+            return f"#[({_text(concept.title)}, {n})]"
         return f"#eqref({_string(target)})[({self.numbers[concept.path]}.{n})]"
 
 
