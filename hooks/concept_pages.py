@@ -7,4 +7,4 @@ from mkdocs.structure.pages import Page
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return build.page_markdown(build.current(), page.file.src_uri) or markdown
+    return build.current().pages.written.get(page.file.src_uri, markdown)

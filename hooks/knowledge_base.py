@@ -2,6 +2,7 @@
 
 from knowledge import build
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import event_priority
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -9,5 +10,6 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
+@event_priority(-100)  # when all has been written: the search index renders formulas too
 def on_post_build(config: MkDocsConfig) -> None:
     build.finish(build.current())

@@ -67,12 +67,12 @@ def plain(project: Path, to: Path) -> Path:
     made = build.Build(kb, formulas, Site(url="/", repository="", today=build.today()))
     shutil.copytree(project / "docs", to / "docs")
     shutil.rmtree(to / "docs/_data")
-    for page in made.pages.all():
+    for page in made.pages.generated:
         (to / "docs" / page.path).parent.mkdir(parents=True, exist_ok=True)
         (to / "docs" / page.path).write_text(page.markdown)
     for concept in kb.concepts.values():
         front = f"---\ntitle: {json.dumps(concept.title)}\n---\n"
-        (to / "docs" / concept.path).write_text(front + made.pages.concept(concept))
+        (to / "docs" / concept.path).write_text(front + made.pages.written[concept.path])
     config = (project / "mkdocs.yml").read_text()
     config = re.sub(r"^hooks:\n(  .*\n)+", "", config, flags=re.M)
     config = re.sub(r"^nav:\n(  .*\n)+", "", config, flags=re.M)

@@ -10,10 +10,7 @@ GOLDEN = Path(__file__).parent / "cases/golden"
 
 
 def generated(build):
-    pages = {page.path: page.markdown for page in build.pages.all()}
-    pages |= {concept.path: build.pages.concept(concept) for concept in build.kb.concepts.values()}
-    pages |= {notebook.path: build.pages.notebook(notebook) for notebook in build.kb.notebooks.values()}
-    return pages
+    return {page.path: page.markdown for page in build.pages.generated} | build.pages.written
 
 
 def test_golden_pages(build):
@@ -35,5 +32,5 @@ def test_golden_pages(build):
 
 
 def test_no_path_is_generated_twice(build):
-    paths = [page.path for page in build.pages.all()]
+    paths = [page.path for page in build.pages.generated]
     assert len(paths) == len(set(paths))

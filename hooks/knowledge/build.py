@@ -110,19 +110,9 @@ def load(config: MkDocsConfig) -> Build:
     return _current[1]
 
 
-def page_markdown(build: Build, path: str) -> str | None:
-    """Return the Markdown of the concept page or notebook at `path`, with what the data adds, or None for others."""
-    name = posixpath.basename(path).removesuffix(".md")
-    if (concept := build.kb.concepts.get(name)) and concept.path == path:
-        return build.pages.concept(concept)
-    if (notebook := build.kb.notebooks.get(name)) and notebook.path == path:
-        return build.pages.notebook(notebook)
-    return None
-
-
 def add_pages(build: Build, config: MkDocsConfig, files: Files) -> None:
     """Add the generated pages to the site's files; none may stand in the place of a written one."""
-    for page in build.pages.all():
+    for page in build.pages.generated:
         if files.get_file_from_path(page.path):
             raise PluginError(f"docs/{page.path}:1: a generated page has this path: remove or rename the file")
         file = File.generated(config, page.path, content=page.markdown)
@@ -159,7 +149,7 @@ def skip_unchanged(build: Build, config: MkDocsConfig, files: Files) -> None:
     """
     shared = _hash(build.kb.shared, build.site, config.nav)
     for file in files.documentation_pages():
-        state = _hash(shared, file.content_string, page_markdown(build, file.src_uri))
+        state = _hash(shared, file.content_string, build.pages.written.get(file.src_uri))
         changed = _written.get(file.src_uri) != state
         _pending[file.src_uri] = state
         file.is_modified = lambda changed=changed: changed  # type: ignore[method-assign, misc]

@@ -7,7 +7,7 @@ import datetime
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 from markdown.extensions.toc import slugify
@@ -99,7 +99,7 @@ class Concept:
         """The path of the page's runnable twin below `docs/`."""
         return f"concepts/{self.area}/{self.id}.py"
 
-    @property
+    @cached_property
     def minutes(self) -> int:
         """Reading time in minutes, at 200 words a minute and 12 seconds for each displayed equation."""
         return max(1, round(len(prose.words(self.body)) / 200 + len(self.labels) / 5))

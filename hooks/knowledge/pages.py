@@ -6,7 +6,7 @@ import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ import jinja2
 from knowledge import ageing, prose, structured_data
 from knowledge.concepts import LEVELS, Concept
 from knowledge.model import KnowledgeBase
-from knowledge.notebooks import Notebook
 from knowledge.plaintext import Plaintext
 from knowledge.questions import Question
 
@@ -80,8 +79,18 @@ class Pages:
             "defined_terms": lambda: structured_data.defined_terms(kb, plain, site.url),
         }
 
-    def all(self) -> Iterator[Page]:
-        """Yield every generated page."""
+    @cached_property
+    def generated(self) -> list[Page]:
+        """Every generated page."""
+        return list(self._generated())
+
+    @cached_property
+    def written(self) -> dict[str, str]:
+        """The Markdown of every concept page and notebook by its path, with the parts that the data adds."""
+        made = {c.path: self._render("concept.md.j2", concept=c) for c in self.kb.concepts.values()}
+        return made | {n.path: self._render("notebook.md.j2", notebook=n) for n in self.kb.notebooks.values()}
+
+    def _generated(self) -> Iterator[Page]:
         yield self._page("index.md", "home.md.j2")
         yield self._page("concepts/index.md", "concepts.md.j2", edit="docs/_data/taxonomy.yml")
         yield self._page("concepts/map.md", "map.md.j2", edit="docs/_data/taxonomy.yml")
@@ -111,14 +120,6 @@ class Pages:
         yield self._page("notebooks/index.md", "notebooks.md.j2", edit="docs/notebooks")
         yield self._page("downloads.md", "downloads.md.j2", edit="hooks/knowledge/downloads.py")
         yield self._page("reference/coverage.md", "coverage.md.j2", edit="docs/_data/seeds.yml")
-
-    def concept(self, concept: Concept) -> str:
-        """Return a concept page's Markdown with the parts that the data adds before and after its body."""
-        return self._render("concept.md.j2", concept=concept)
-
-    def notebook(self, notebook: Notebook) -> str:
-        """Return a notebook's Markdown with the parts that the data adds."""
-        return self._render("notebook.md.j2", notebook=notebook)
 
     def notebook_navigation(self) -> list[Navigation]:
         """Return the notebooks, for MkDocs' `nav`."""

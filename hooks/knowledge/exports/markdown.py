@@ -27,14 +27,14 @@ def tree(kb: KnowledgeBase, pages: Pages, read: Callable[[str], str]) -> Iterato
         pages: makes the generated pages.
         read: returns the text of a file below `docs/`, for included code.
     """
-    for page in pages.all():
+    for page in pages.generated:
         yield page.path, plain_markdown(kb, page.path, page.markdown, read)
     for concept in kb.concepts.values():
         front = f"---\ntitle: {json.dumps(concept.title)}\ndescription: {json.dumps(concept.description)}\n---\n"
-        yield concept.path, front + plain_markdown(kb, concept.path, pages.concept(concept), read)
+        yield concept.path, front + plain_markdown(kb, concept.path, pages.written[concept.path], read)
     for notebook in kb.notebooks.values():
         front = f"---\ntitle: {json.dumps(notebook.title)}\ndescription: {json.dumps(notebook.description)}\n---\n"
-        yield notebook.path, front + plain_markdown(kb, notebook.path, pages.notebook(notebook), read)
+        yield notebook.path, front + plain_markdown(kb, notebook.path, pages.written[notebook.path], read)
     for path, text in kb.pages.items():
         if path.startswith("docs/reference/"):
             path = path.removeprefix("docs/")
