@@ -59,7 +59,8 @@ def with_pdf(folder: Path) -> dict[str, float]:
     tree = folder / "tree"
     subprocess.run(["scripts/export", tree], cwd=ROOT, check=True, capture_output=True)
     settings = tree / "mkdocs.yml"
-    settings.write_text(settings.read_text() + "plugins:\n  - with-pdf: { output_path: book.pdf }\n")
+    without_nav = settings.read_text().partition("nav:")[0]  # it prints what stands in `nav`, or else every page
+    settings.write_text(without_nav + "plugins:\n  - with-pdf: { output_path: book.pdf }\n")
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     result = subprocess.run([home / "bin/mkdocs", "build"], cwd=tree, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
