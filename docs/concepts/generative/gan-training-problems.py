@@ -322,12 +322,13 @@ def check_gantp_best_response():
 
 
 def check_fits():
-    """The figure: forward KL covers both modes, reverse KL takes one."""
+    """The figure: forward KL and JSD cover both modes, reverse KL takes one."""
     x, p, _, best = _fits()
     mean = (p * x).sum()
     std = np.sqrt((p * (x - mean) ** 2).sum())
     assert np.allclose(best["KL(data, model)"], [mean, std], atol=0.06)
     assert np.allclose(best["KL(model, data)"], [2.0, 0.7], atol=0.15)
+    assert np.allclose(best["JSD"], best["KL(data, model)"], atol=0.11)
 
 
 def check_numpy_vs_torch():

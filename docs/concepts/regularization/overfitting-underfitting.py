@@ -125,7 +125,7 @@ def figure_loss_and_accuracy():
         ax.set_ylabel(name)
     axes[0].set_ylim(0, 0.6)
     axes[1].set_ylim(0.7, 1.01)
-    axes[1].legend(loc="center right")
+    axes[1].legend(loc="lower right")
     return fig
 
 
