@@ -51,6 +51,10 @@ def test_every_equation_of_the_site_is_in_the_book(press):
     assert tagged >= in_book
 
 
+#: The right margin in points, less what may hang into it: hyphens and the like.
+MARGIN = 2.7 / 2.54 * 72 - 6
+
+
 def outline(items):
     for item in items:
         yield str(item.title)
@@ -77,7 +81,13 @@ def test_the_pdf_is_whole(press, file):
         assert {len(pdf.pages)} & set(range(50, 5000))
         size = file.stat().st_size / len(pdf.pages)
     assert size < 20_000, f"{size:.0f} bytes a page"
-    text = "".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(file))
+    text, overfull = "", []
+    for number, page in enumerate(pypdfium2.PdfDocument(file), 1):
+        words, width = page.get_textpage(), page.get_width()
+        text += words.get_text_range()
+        boxes = map(words.get_rect, range(words.count_rects()))
+        overfull += [f"p. {number}: {width - right:.0f} pt" for _, _, right, _ in boxes if width - right < MARGIN]
+    assert not overfull, f"printed into the right margin, this far from the edge: {overfull}"
     assert not re.search(r"\\(frac|mathbf|sum|label|text)\b|\[@|(concept|question|term):[a-z]|--8<--", text)
     assert re.search(r"\(p\.\s\d+\)", text)
 

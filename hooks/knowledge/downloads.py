@@ -65,8 +65,8 @@ class Press:
         """Return a volume as PDF."""
         source = Typesetter(self.kb, self.plain, self.to_html, self.edition).source(volume)
         content, shrunk = pdf.pdf(source, self.root, self.timestamp)
-        for share in shrunk:
-            self.warn(f"{volume.file}.pdf: a formula is set at {share:.0%} of its size: break it into lines")
+        for share, formula in shrunk:
+            self.warn(f"{volume.file}.pdf: set at {share:.0%} of its size, break it into lines: {formula}")
         return content
 
     def make(self, files: tuple[str, ...] | None = None) -> list[Path]:

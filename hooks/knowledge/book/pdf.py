@@ -23,7 +23,7 @@ class PdfError(ValueError):
     """What the compiler says."""
 
 
-def pdf(source: str, root: Path, timestamp: int) -> tuple[bytes, list[float]]:
+def pdf(source: str, root: Path, timestamp: int) -> tuple[bytes, list[tuple[float, str]]]:
     """Compile a document.
 
     Args:
@@ -32,7 +32,7 @@ def pdf(source: str, root: Path, timestamp: int) -> tuple[bytes, list[float]]:
         timestamp: of the document, in seconds since 1970; the same source and timestamp make the same bytes.
 
     Returns:
-        The file, and the sizes of those formulas that had to be made smaller than `SMALLEST`, as shares of 1.
+        The file, and those formulas, in words, that had to be made smaller than `SMALLEST`, with their shares of 1.
 
     Raises:
         PdfError: if the compiler finds a mistake.
@@ -46,16 +46,17 @@ def pdf(source: str, root: Path, timestamp: int) -> tuple[bytes, list[float]]:
         compiler = typst.Compiler(document, root=root, ignore_system_fonts=True)
         try:
             compiled = compiler.compile(format="pdf", pdf_standards=[*STANDARDS], timestamp=timestamp)
-            shrunk = map(float, json.loads(compiler.query("<shrunk>", field="value")))
+            shrunk = json.loads(compiler.query("<shrunk>", field="value"))
         except typst.TypstError as error:
             raise PdfError("\n".join([str(error), *getattr(error, "hints", [])])) from error
     assert isinstance(compiled, bytes)
-    return _smaller(compiled), sorted(size for size in shrunk if size < SMALLEST)
+    return _smaller(compiled), sorted((size, formula) for size, formula in shrunk if size < SMALLEST)
 
 
 def _smaller(content: bytes) -> bytes:
     """The same document with its objects packed; the bytes depend on nothing else."""
     smaller = io.BytesIO()
+    pikepdf.settings.set_flate_compression_level(9)
     with pikepdf.open(io.BytesIO(content)) as document:
         document.save(
             smaller,
