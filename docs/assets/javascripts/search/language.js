@@ -11,7 +11,7 @@ const searchLanguage = (() => {
     upon us use used uses using very via want was way we well were where whether while will with within without won would yes yet you your
     ll re ve d m explain tell describe define mean means meaning definition introduction intro overview question answer
     people everyone nobody anybody actually basically exactly difference between versus vs compare compared comparison
-    example examples please help walk show`.split(/\s+/))
+    example examples formula formulas equation equations please help walk show`.split(/\s+/))
   const asking = new Set("what why how when which who whose where is are does do can should could would will".split(" "))
   const greek = { α: "alpha", β: "beta", γ: "gamma", δ: "delta", ε: "epsilon", ϵ: "epsilon", ζ: "zeta", η: "eta", θ: "theta",
     κ: "kappa", λ: "lambda", μ: "mu", ν: "nu", ξ: "xi", π: "pi", ρ: "rho", σ: "sigma", τ: "tau", φ: "phi", ϕ: "phi", χ: "chi",
