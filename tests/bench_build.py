@@ -77,6 +77,7 @@ def plain(project: Path, to: Path) -> Path:
     config = re.sub(r"^hooks:\n(  .*\n)+", "", config, flags=re.M)
     config = re.sub(r"^nav:\n(  .*\n)+", "", config, flags=re.M)
     config = re.sub(r"^watch:\n(  .*\n)+", "", config, flags=re.M)
+    config = config.replace("  custom_dir: docs/.overrides\n", "")
     (to / "mkdocs.yml").write_text(config)
     return to
 

@@ -7,7 +7,7 @@
 # %% [markdown]
 # **Question.** An L1 penalty is said to select features and an L2 penalty to shrink them all. How do the coefficients move, and which predicts better?
 #
-# **Method.** Linear regression with 40 standardized features, of which either 4 or all 40 carry signal, 60 training examples, noise of standard deviation 1. The L1 solution (lasso) comes from proximal gradient descent written out below and is compared with scikit-learn's; the L2 solution (ridge) is in closed form. Test error over 2,000 examples, means over 20 seeds.
+# **Method.** Linear regression with 40 independent standard normal features, of which either 4 or all 40 carry signal, 60 training examples, noise of standard deviation 1. The L1 solution (lasso) comes from proximal gradient descent written out below and is compared with scikit-learn's; the L2 solution (ridge) is in closed form. Test error over 2,000 examples at the best penalty of a grid, which the test error itself picks for both; means over 20 seeds.
 
 # %%
 import matplotlib.pyplot as plt
@@ -46,7 +46,7 @@ X, y, *_ = data(0, 4)
 ours, theirs = lasso(X, y, 0.1), Lasso(alpha=0.1, fit_intercept=False, tol=1e-8).fit(X, y).coef_
 print(f"largest difference to scikit-learn: {np.abs(ours - theirs).max():.1e}")
 
-# %% alt="Two panels of coefficients against the penalty on a logarithmic axis. Under L1 the coefficients without signal become exactly zero one after another while four stay. Under L2 all coefficients shrink smoothly and none becomes zero." caption="coefficients against the strength of the penalty, one data set with 4 informative features (solid) of 40 (dotted). Left L1, right L2."
+# %% alt="Two panels of coefficients against the penalty on a logarithmic axis. Under L1 the coefficients without signal become exactly zero one after another, and the four others only at the largest penalties. Under L2 all coefficients shrink smoothly and none becomes zero." caption="coefficients against the strength of the penalty, one data set with 4 informative features (solid) of 40 (dotted). Left L1, right L2."
 paths = {"L1": [lasso(X, y, p, 500) for p in PENALTIES], "L2": [ridge(X, y, p) for p in PENALTIES]}
 fig, axes = plt.subplots(1, 2, sharey=True)
 for ax, (name, path) in zip(axes, paths.items()):
@@ -77,13 +77,14 @@ for (name, k), value in excess.items():
 print(f"coefficients that are exactly 0 at penalty {PENALTIES[12]:.2f}: L1 {zeros['L1']:.0%}, L2 {zeros['L2']:.0%}")
 
 # %% [markdown]
-# **Result.** Under L1, coefficients become exactly zero; under L2 none does. With 4 informative features of 40, the best L1 penalty predicts clearly better than the best L2 penalty; with 40 equally informative ones, L2 is better.
+# **Result.** Under L1, coefficients become exactly zero; under L2 none does. The selection is not the true one: at a penalty of 0.10 the four informative coefficients are kept, but 62% are zero where 90% should be. With 4 informative features of 40, the best L1 penalty predicts clearly better than the best L2 penalty; with 40 equally informative ones, L2 is better.
 
 # %%
 assert np.abs(ours - theirs).max() < 1e-4
-assert zeros["L1"] > 0.4 and zeros["L2"] == 0
+assert 0.4 < zeros["L1"] < 0.85 and zeros["L2"] == 0
+assert np.all(paths["L1"][12][:4] != 0)
 assert excess["L1", 4] < 0.6 * excess["L2", 4]
-assert excess["L2", 40] < excess["L1", 40]
+assert excess["L2", 40] < 0.85 * excess["L1", 40]
 
 # %% [markdown]
-# **Conclusion.** Neither penalty is better in general: each is right for its own kind of truth, few large coefficients or many small ones. In a deep network the coordinates of single weights mean little, which is one reason why [L2 and weight decay](concept:l2-and-weight-decay) are common there and L1 is rare.
+# **Conclusion.** Neither penalty is better in general: each is right for its own kind of truth, few large coefficients or many small ones. It is about linear models with given features; [weight decay](concept:l2-and-weight-decay) in a deep network, where a weight is not the coefficient of a feature, is another matter.

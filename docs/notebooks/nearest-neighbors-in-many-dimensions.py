@@ -7,7 +7,7 @@
 # %% [markdown]
 # **Question.** In many dimensions all points are said to be about equally far apart [@beyer1999]. When is that so, and does it make nearest neighbors useless?
 #
-# **Method.** For 500 points in $d$ dimensions we compute the relative contrast, the distance to the farthest point over that to the nearest, minus 1, averaged over 100 queries. We take three kinds of data: independent coordinates, points on a plane of 5 dimensions turned into $d$ dimensions, and the plane with a little noise in all coordinates. Then a 1-nearest-neighbor classifier runs on scikit-learn's digits with more and more useless coordinates added.
+# **Method.** For 500 points in $d$ dimensions we compute the relative contrast, the distance to the farthest point over that to the nearest, minus 1, averaged over 100 queries. We take three kinds of data: independent coordinates, points on a plane of 5 dimensions turned into $d$ dimensions, and the plane with a little noise in all coordinates. Then a 1-nearest-neighbor classifier runs on scikit-learn's digits with more and more useless coordinates added. One draw of each.
 
 # %%
 import matplotlib.pyplot as plt
@@ -70,18 +70,19 @@ def accuracy(useless):
 
 
 added = {n: accuracy(n) for n in (0, 64, 256, 1024, 4096)}
+print(f"mean variance of a pixel {X.var(0).mean():.2f}, of a useless coordinate 1")
 for n, a in added.items():
     print(f"{64 + n:5} coordinates, {n:4} of them useless: {a:.1%}")
 
 # %% [markdown]
-# **Result.** With independent coordinates the contrast falls from about 7 at five dimensions to about a tenth at a thousand. On a plane it does not fall at all, whatever the number of coordinates, and a little noise lowers it slowly. The classifier is nearly perfect on the 64 pixels. As many useless coordinates again, each as strong as a pixel on average or stronger, cost it a seventh of its accuracy, and thousands of them nearly all.
+# **Result.** With independent coordinates the contrast falls from about 7 at five dimensions to about a tenth at a thousand. On a plane it does not fall at all, whatever the number of coordinates, and a little noise lowers it slowly. The classifier is nearly perfect on the 64 pixels. As many useless coordinates again, each with about twice the variance of an average pixel, cost it a seventh of its accuracy, and thousands of them bring it near the tenth that guessing gives.
 
 # %%
 first, last = curves["independent"][0], curves["independent"][-1]
 assert first > 3 and last < 0.3
-assert curves["plane"][-1] > 0.5 * curves["plane"][0]
+assert abs(curves["plane"][-1] / curves["plane"][0] - 1) < 0.2
 assert curves["plane with noise"][2] > 3 * curves["independent"][2]
-assert added[0] > 0.95 and added[4096] < added[0] - 0.3
+assert added[0] > 0.95 and added[64] < added[0] - 0.08 and added[4096] < 0.25
 
 # %% [markdown]
-# **Conclusion.** What counts is not the number of coordinates but how many directions the data vary in, and how much of that has to do with the question. Pixels, words and the features of a network depend on each other strongly, which is why distances between them mean something.
+# **Conclusion.** What counts is not the number of coordinates but how many directions the data vary in, and how much of that has to do with the question. The 64 pixels of a digit do not vary independently, and distances between them mean something; coordinates that have nothing to do with the question drown them.

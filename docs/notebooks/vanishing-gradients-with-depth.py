@@ -62,12 +62,13 @@ for name, factor in per_layer.items():
     print(f"{name:16} times {factor:.2f} per layer toward the input")
 
 # %% [markdown]
-# **Result.** With the sigmoid, each layer multiplies the gradient by less than a third: its derivative is at most 1/4, and [Xavier's scale](concept:weight-initialization) assumes a slope of 1 at zero. ReLU with Xavier's scale loses about a factor $1/\sqrt{2}$ per layer, because half of the units pass nothing on. He's scale doubles the variance and makes up for it.
+# **Result.** With the sigmoid, each layer multiplies the gradient by less than a third: its derivative is at most 1/4, and [Xavier's scale](concept:weight-initialization) assumes a slope of 1 at zero. ReLU with Xavier's scale loses about a factor $1/\sqrt{2}$ per layer, because half of the units pass nothing on. He's scale doubles the variance and makes up for it. Tanh has slope 1 at zero, as Xavier's scale assumes, and loses a twentieth per layer.
 
 # %%
-assert per_layer["sigmoid, Xavier"] < 0.35
+assert per_layer["sigmoid, Xavier"] < 1 / 3
+assert 0.9 < per_layer["tanh, Xavier"] < 0.99
 assert abs(per_layer["ReLU, Xavier"] - 0.5**0.5) < 0.05
 assert abs(per_layer["ReLU, He"] - 1) < 0.05
 
 # %% [markdown]
-# **Conclusion.** Whether gradients vanish is a matter of the product of the activation's slope and the scale of the weights. The cure of this experiment is the initialization; normalization and [residual connections](concept:residual-connections) cure it during training as well.
+# **Conclusion.** At initialization, whether gradients vanish is a matter of the product of the activation's slope and the scale of the weights. The cure of this experiment is the initialization. It does not show training, nor other remedies such as normalization and [residual connections](concept:residual-connections).
