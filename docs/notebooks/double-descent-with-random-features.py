@@ -56,7 +56,8 @@ for noise in (0.1, 0.5, 2.0):
     median = {p: np.median([errors(p, s, noise=noise)[1] for s in range(20)]) for p in (10, 20, 40, 60, 80, 2000)}
     second[noise] = median.pop(2000)
     first[noise] = min(median.values())
-    print(f"noise {noise}: smallest test error with 80 features or less {first[noise]:.2f}, with 2000 {second[noise]:.2f}")
+print("smallest test error with 80 features or less, and with 2000:")
+print("\n".join(f"noise {noise}: {first[noise]:.2f}, {second[noise]:.2f}" for noise in first))
 
 # %% [markdown]
 # **Result.** The test error is large where the number of features equals the number of examples, more than a hundred times that of the widest model, which is the best of all without a penalty. The norm of the solution explains the peak: at 100 features there is just one solution that fits the noise, and it needs huge coefficients; with more features there are many, and the smallest of them shrinks. A ridge penalty, which bounds the norm directly, removes the peak: its test error falls nearly all the way (no size lies more than 0.02 above the one before), and lies below the other curve at every size. With four times the noise, the error of the widest model is no longer below the first minimum, but far above it.

@@ -1,13 +1,13 @@
 # ---
 # title: Random search against grid search
-# description: Tuning five hyperparameters of a small network with nine trials, when some of them matter and some do not.
+# description: Tuning two hyperparameters of a small network with nine trials, when both matter and when one does not.
 # concepts: [hyperparameter-tuning, learning-rate]
 # ---
 
 # %% [markdown]
 # **Question.** Random search is said to beat a grid because only a few hyperparameters matter [@bergstra2012]. Does it with nine trials on a small network, and does it still if both tuned hyperparameters matter?
 #
-# **Method.** A network with one hidden layer on scikit-learn's digits (300 training images, 500 for validation), 60 full-batch steps. We tune two of its settings at a time: the learning rate and the momentum, which both matter, or the learning rate and the weight decay, which hardly matters here. A grid takes 3 by 3 values, equally spaced on the scale of the range; random search draws 9 points from the same range. The validation loss is computed once on a fine lattice of 15 by 15 points, so that thousands of searches can be compared.
+# **Method.** A network with one hidden layer on scikit-learn's digits (300 training images, 500 for validation), 60 full-batch steps. We tune two of its settings at a time: the learning rate and the momentum, which both matter, or the learning rate and the weight decay, which hardly matters here. A grid takes 3 by 3 values, equally spaced on the scale of the range; random search draws 9 points from the same range. The validation loss is computed once on a fine lattice of 15 by 15 points, so that thousands of searches can be compared; on the lattice, random draws repeat a learning rate now and then, which they would not do on a continuous range. All networks share one initialization and one split.
 
 # %%
 import matplotlib.pyplot as plt
@@ -56,7 +56,7 @@ def losses(name):
 
 tables = {name: losses(name) for name in OTHER}
 
-# %% alt="Two heat maps of the validation loss over learning rate and a second setting. With momentum the good region is a diagonal band; with weight decay it is a horizontal band that does not depend on the weight decay." caption="validation loss over the learning rate (rows) and the second setting (columns), bright is large. Left momentum, right weight decay."
+# %% alt="Two heat maps of the validation loss over learning rate and a second setting. With momentum the good region lies at high learning rates and bends down to lower ones as the momentum grows; with weight decay it is a horizontal band that does not depend on the weight decay." caption="validation loss over the learning rate (rows) and the second setting (columns), bright is large, cut off at 3. Left momentum, right weight decay."
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3))
 for ax, (name, table) in zip(axes, tables.items()):
     ax.imshow(table, origin="lower", vmax=3, aspect="auto", interpolation="none")
@@ -87,13 +87,13 @@ for name, (grid, random) in results.items():
     )
 
 # %% [markdown]
-# **Result.** With the learning rate and the weight decay, random search finds clearly lower losses: six of the grid's nine trials repeat a learning rate with a weight decay that makes no difference. With the learning rate and the momentum, which both matter, the grid is the better one on average, as its points never clump.
+# **Result.** With the learning rate and the weight decay, random search finds clearly lower losses: six of the grid's nine trials repeat a learning rate with a weight decay that makes hardly a difference. With the learning rate and the momentum, which both matter, the grid is the better one on average (a likely reason is that its points cannot clump), but in a single comparison random search wins nearly as often.
 
 # %%
 grid, random = results["weight decay"]
 assert random.mean() < grid.mean() - 0.05 and np.mean(random < grid) > 0.55
 grid, random = results["momentum"]
-assert grid.mean() < random.mean()
+assert grid.mean() < random.mean() - 0.01 and 0.4 < np.mean(random < grid) < 0.55
 
 # %% [markdown]
-# **Conclusion.** The argument for random search is about dimensions that do not matter: a grid of 9 points tries 3 values of each setting, random search 9. In two dimensions that both matter it has no advantage. With more settings, of which one rarely knows beforehand which matter, the first case is the common one.
+# **Conclusion.** The argument for random search is about dimensions that do not matter: a grid of 9 points tries 3 values of each setting, random search up to 9. In two dimensions that both matter it had no advantage here. That few of many settings matter, and different ones on different data, is what @bergstra2012 found; this experiment, with two settings of one network, does not show it.

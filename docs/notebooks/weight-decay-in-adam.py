@@ -54,7 +54,7 @@ print(f"expected of AdamW: {expected:.2f}")
 # %% [markdown]
 # ## A network with features of different scales
 #
-# The left half of each image is divided by 10 and the right half multiplied by 10, so that the gradients of their weights differ by a factor of about a hundred. We compare how much each penalty shrinks the two halves' weights in the first layer, relative to training without decay.
+# The left half of each image is divided by 10 and the right half multiplied by 10, so that the gradients of their weights differ by a factor of about a hundred. The two strengths of decay are not matched, so we compare, within each run, how much it shrinks the two halves' weights in the first layer, relative to training without decay.
 
 # %%
 digits = load_digits()

@@ -13,7 +13,7 @@ def gru(x, w, u, b, b_n, h=None, reset_after=True):
     """GRU over x: (n, m). w: (3 d, m); u: (3 d, d); b: (3 d,), blocks r, z, n.
 
     b_n: (d,) is the bias inside the reset product. reset_after=True is PyTorch's
-    form, False that of the original paper. Returns the states (n, d).
+    form, False that of the published paper. Returns the states (n, d).
     """
     d = u.shape[1]
     h = np.zeros(d) if h is None else h
