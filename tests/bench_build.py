@@ -87,7 +87,9 @@ def seconds(command: list[object], cwd: Path, repeat: int = 2) -> float:
     best = float("inf")
     for _ in range(repeat):
         before = os.times()
-        subprocess.run([str(c) for c in command], cwd=cwd, check=True, capture_output=True)
+        result = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True)
+        if result.returncode:
+            sys.exit(f"{command}\n{result.stdout}{result.stderr}"[-3000:])
         after = os.times()
         best = min(best, after.children_user + after.children_system - before.children_user - before.children_system)
     return best

@@ -75,7 +75,7 @@ for name, row in table.items():
 #
 # The digits are placed in the middle of a 16 by 16 image for training, and up to four pixels off in one of four directions for testing.
 
-# %% alt="Test accuracy against the shift from 0 to 4 pixels. The network of dense layers falls steeply to guessing at two pixels, the CNN with global average pooling dips at odd shifts and recovers at even ones." caption="accuracy on digits shifted by so many pixels, after training on centered ones only; mean of 3 seeds and four directions."
+# %% alt="Test accuracy against the shift from 0 to 4 pixels. The network of dense layers falls steeply to guessing at two pixels, the CNN with global average pooling dips at odd shifts, recovers at two and in part at four." caption="accuracy on digits shifted by so many pixels, after training on centered ones only; mean of 3 seeds and four directions."
 digits = load_digits()
 X = F.pad(torch.tensor(digits.images / 16, dtype=torch.float32)[:, None], (4, 4, 4, 4))
 y = torch.tensor(digits.target)
@@ -127,7 +127,7 @@ for kind, values in curves.items():
     print(f"{kind:6}" + "  ".join(f"shift {i}: {v:.0%}" for i, v in enumerate(values)))
 
 # %% [markdown]
-# **Result.** The convolution commutes with shifts exactly, up to rounding, when the padding is circular. Zero padding breaks this at the border. Stride 2 and pooling commute with even shifts only; a dense layer never does. (The sizes are those for noise, in which neighboring pixels have nothing in common.) In the trained networks, two pixels bring the dense layers down to guessing. The CNN keeps its accuracy under even shifts and loses about ten points under odd ones: the signature of its one pooling layer. On centered digits, however, it is the worse of the two, as global average pooling forgets where a feature was.
+# **Result.** The convolution commutes with shifts exactly, up to rounding, when the padding is circular. Zero padding breaks this at the border. Stride 2 and pooling commute with even shifts only; a dense layer never does. (The sizes are those for noise, in which neighboring pixels have nothing in common.) In the trained networks, two pixels bring the dense layers down to guessing. The CNN all but keeps its accuracy under a shift of two and loses more than ten points under one or three: the signature of its one pooling layer. A shift of four, which brings the digit to the edge of the image, costs it about as much. On centered digits the two are about equal.
 
 # %%
 assert np.abs(convolve(image, kernel) - theirs).max() < 1e-12
@@ -138,7 +138,7 @@ assert table["max pooling 2 x 2"][3] < 1e-5 < 0.1 < table["max pooling 2 x 2"][2
 assert min(table["dense layer"]) > 1
 assert curves["CNN"][4] > curves["dense"][4] + 0.3
 assert curves["CNN"][2] > curves["CNN"][1] + 0.03 and curves["CNN"][4] > curves["CNN"][3] + 0.02
-assert curves["CNN"][0] < curves["dense"][0]
+assert curves["CNN"][0] > 0.8 and abs(curves["CNN"][0] - curves["CNN"][2]) < 0.05
 
 # %% [markdown]
-# **Conclusion.** Equivariance is a property of the single convolution, exact but for borders and strides. Invariance of the decision is not built in: global pooling gives most of it, subsampling takes some away, and giving up positions has its price. The rest has to come from [data augmentation](concept:data-augmentation).
+# **Conclusion.** Equivariance is a property of the single convolution, exact but for borders and strides. Invariance of the decision is not built in: the CNN with global pooling has most of it, while subsampling and borders take some away. More can come from [data augmentation](concept:data-augmentation).

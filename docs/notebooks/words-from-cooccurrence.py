@@ -123,4 +123,4 @@ assert shuffled["counts"] > 2 * chance and shares["counts"] < 1.6 * shuffled["co
 assert shares["PPMI"] > 2 * shuffled["PPMI"] and shares["PPMI, SVD"] > 2 * shuffled["PPMI, SVD"]
 
 # %% [markdown]
-# **Conclusion.** Even a text of this size holds a trace of the company of words in its co-occurrences, and it takes the weighting to see it: the neighbors by raw counts are mostly a matter of frequency. Agreement between halves alone would have missed this; it needs the right baseline. Whether stable neighbors mean similar things is not measured here.
+# **Conclusion.** Even a text of this size holds a trace of the company of words in its co-occurrences, and it takes the weighting to see it: the agreement by raw counts is mostly a matter of frequency. Agreement between halves alone would have missed this; it needs the right baseline. Whether stable neighbors mean similar things is not measured here.
