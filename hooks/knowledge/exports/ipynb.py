@@ -20,5 +20,6 @@ def notebook(kb: KnowledgeBase, notebook: Notebook, site: str) -> str:
             cell.cell_type = "markdown"
             cell.source = f"# {notebook.title}\n\n{notebook.description}\n\n{site}notebooks/{notebook.id}/"
             cell.pop("attachments", None)
+    document.metadata.pop("jupytext", None)  # lists the keys of cells in an order that changes
     document.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return str(jupytext.writes(document, "ipynb"))
