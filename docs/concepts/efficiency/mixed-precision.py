@@ -464,6 +464,9 @@ def check_regression_experiment():
     g = _gradients()
     assert np.isclose(_lost(g, 1.0)[0], 0.30, atol=0.01)
     assert _lost(g, 2.0**16)[0] < 1e-4 and not _lost(g, 2.0**16)[1]
+    cost = _regression("nearest", steps=400)
+    assert cost[150] < 1.2 * cost[-1] < 0.5 * cost[100]    # stalls at about 150 steps
+    assert np.all(cost[299:] == cost[-1]) and cost[200] != cost[-1]
     start = _regression("FP32", steps=1)[0]
     print("   ", start, {k: float(f"{v:.2e}") for k, v in final.items()})
 

@@ -40,8 +40,9 @@ def safe_log(x, floor=1e-12):
 def first_nonfinite(model, *inputs):
     """Name of the first module whose output has inf or NaN, or None.
 
-    Modules finish from the inside out, so the first one reported is the
-    innermost culprit. Outputs that are not single tensors are passed over.
+    Modules finish from the inside out, so an inner module is reported before
+    the one around it. It made the bad number or received it: functions called
+    between modules are not watched. Other outputs than tensors are passed over.
     """
     found, handles = [], []
 
@@ -226,7 +227,7 @@ def check_ieee_rules():
     assert torch.exp(-inf) == 0 and one / inf == 0
     for bad in (zero / zero, inf - inf, zero * inf, inf / inf, torch.log(-one), torch.sqrt(-one)):
         assert is_nan(bad)
-    assert not (nan == nan) and not (nan < 1) and not (nan > 1)
+    assert not (nan == nan) and not (nan < 1) and not (nan > 1) and nan != nan and nan != 1
     assert is_nan(torch.relu(nan)) and is_nan(nan.clamp(0, 1)) and is_nan(nan * 0)
     # three sources that occur in training code
     logits, labels = torch.zeros(2, 3), torch.tensor([-100, -100])
@@ -444,6 +445,17 @@ class Log(nn.Module):
         return torch.log(x)
 
 
+class Between(nn.Module):
+    """A module whose forward pass makes NaN before it calls its child."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.inner(torch.log(x))
+
+
 def check_first_nonfinite():
     """The hooks name the layer that made the first NaN, and are removed afterward."""
     torch.manual_seed(0)
@@ -456,6 +468,9 @@ def check_first_nonfinite():
         model[0].weight[0, 0] = np.inf
     assert first_nonfinite(model, x) == "0"
     assert all(not m._forward_hooks for m in model.modules())
+    # an operation between modules is not watched: the receiver is named
+    outer = nn.Sequential(nn.Linear(4, 8), Between())
+    assert first_nonfinite(outer, x) == "1.inner"
 
 
 def check_guarded_step():
