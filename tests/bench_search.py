@@ -67,7 +67,9 @@ def index(site: Path) -> dict:
 
 def queries() -> list[dict]:
     return [
-        q | {"set": name} for name in ("dev", "own") for q in json.loads((CASES / f"{name}_queries.json").read_text())
+        q | {"set": name}
+        for name in ("dev", "own", "blind")
+        for q in json.loads((CASES / f"{name}_queries.json").read_text())
     ]
 
 

@@ -141,6 +141,7 @@ def test_an_exact_word_is_not_taken_for_a_typo(page, address):
         ("KL(p||q)", "KL"),
         (r"\operatorname{softmax}(\mathbf{z})", "softmax"),
         ("softmax formula", "softmax"),
+        ("c_t = f_t * c_{t-1} + i_t * g_t", "LSTM"),
         ("BN", "batch norm"),
         ("nn.BatchNorm2d", "batch norm"),
         ("regularisation", "regulari[sz]ation"),

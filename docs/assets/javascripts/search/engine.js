@@ -18,7 +18,7 @@ const searchEngine = (() => {
     empty: 0.08, // words such as "between"
     power: 1.0, // how much more a rare word counts than a frequent one
     everyday: 0.4, related: 0.5, fuzzy: 0.8, fuzzy2: 0.6, prefix: 0.75, typing: 0.6, joined: 0.9,
-    kinds: { question: 0.06, concept: 0.12, term: 0.06, section: 0, notebook: 0, misconception: -0.12, notation: -0.1 },
+    kinds: { question: 0.1, concept: 0.12, term: 0.06, section: 0, notebook: 0, misconception: -0.12, notation: -0.1 },
   }
   const boosts = { title: 4, wordings: 3, short: 2, page: 1.2, text: 1 }
   const candidates = 80

@@ -96,8 +96,8 @@ const searchLanguage = (() => {
     return found
   }
 
-  // A query as words; TeX commands become their names.
-  const query = text => words(text.slice(0, 400).replace(/\\([a-zA-Z]+)/g, (_, name) => ` ${tex[name] ?? name} `)
+  // A query as words; TeX commands become their names, and an index or exponent joins its letter, as in the text (cₜ₋₁).
+  const query = text => words(text.slice(0, 400).replace(/(?<![\p{L}\p{N}])(\p{L})[_^]\{?(?=[\p{L}\p{N}])/gu, "$1").replace(/\\([a-zA-Z]+)/g, (_, name) => ` ${tex[name] ?? name} `)
     .replace(/\b(\w+)n['’]t\b/g, "$1 not").replace(/['’](s|re|ve|ll|d|m)\b/g, ""))
 
   // A question opens with a word that asks, or says so at its end.
