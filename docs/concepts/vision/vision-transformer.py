@@ -252,6 +252,7 @@ def check_vit_parameters():
     with torch.device("meta"):
         base = ViT()
     assert sum(p.numel() for p in base.parameters()) == vit_parameters() == 86_567_656
+    assert round(vit_parameters(d=1024, depth=24) / 1e6) == 304          # ViT-L/16
 
 
 def check_vit_cost():
