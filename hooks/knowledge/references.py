@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from string import ascii_lowercase
 
+import latexcodec  # noqa: F401 (knows the encoding latex)
 from pybtex.database import BibliographyData, Entry, Person
 from pybtex.database.input.bibtex import Parser
 from pybtex.errors import capture
@@ -66,8 +67,9 @@ class Reference:
     @property
     def full(self) -> str:
         """The full reference in plain text."""
+        title = self.title if self.title.endswith(("?", "!")) else f"{self.title.rstrip('.')}."
         venue = f"{self.venue}, " if self.venue else ""
-        return f"{self.people.rstrip('.')}. {self.title.rstrip('.')}. {venue}{self.year}{self.suffix}."
+        return f"{self.people.rstrip('.')}. {title} {venue}{self.year}{self.suffix}."
 
 
 @cache
@@ -99,6 +101,8 @@ def load(path: str, source: bytes) -> Reading[dict[str, Reference]]:
             mistakes.append(Mistake(path, where.line, f"“{key}” has no {' and no '.join(missing)}"))
         if not missing:
             references[str(key)] = _reference(where, entry)
+            if left := re.search(r"\\\S\w*", references[str(key)].full):
+                mistakes.append(Mistake(path, where.line, f"“{key}” has `{left[0]}`: write it as a letter or in words"))
     return Reading(_told_apart(references), mistakes, frozenset(lines.keys() - references.keys()))
 
 
@@ -132,7 +136,7 @@ def _name(person: Person) -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace("{", "").replace("}", "").replace("\\&", "&").replace("--", "–").split())
+    return " ".join(text.encode().decode("latex+utf-8").replace("{", "").replace("}", "").replace("--", "–").split())
 
 
 def _told_apart(references: dict[str, Reference]) -> dict[str, Reference]:
