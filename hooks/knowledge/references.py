@@ -50,8 +50,8 @@ class Reference:
 
     @property
     def people(self) -> str:
-        """The authors, given names first; of many the first ten."""
-        shown = [" ".join(reversed(author.split(", ", 1))) for author in self.authors[:10]]
+        """The authors, the first one under the family name; of many the first ten."""
+        shown = [*self.authors[:1], *(" ".join(reversed(author.split(", ", 1))) for author in self.authors[1:10])]
         return ", ".join(shown) + (", et al." if self.more_authors or len(self.authors) > 10 else "")
 
     @property
@@ -66,10 +66,10 @@ class Reference:
 
     @property
     def full(self) -> str:
-        """The full reference in plain text."""
+        """The full reference in plain text, which a bibliography sorts by."""
         title = self.title if self.title.endswith(("?", "!")) else f"{self.title.rstrip('.')}."
-        venue = f"{self.venue}, " if self.venue else ""
-        return f"{self.people.rstrip('.')}. {title} {venue}{self.year}{self.suffix}."
+        venue = f" {self.venue}." if self.venue else ""
+        return f"{self.people.rstrip('.')}. {self.year}{self.suffix}. {title}{venue}"
 
 
 @cache
