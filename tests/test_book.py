@@ -131,6 +131,22 @@ def test_a_formula_that_must_shrink_is_told(build):
     assert 0.3 < share < pdf.SMALLEST and formula.startswith("x")
 
 
+def test_a_formula_keeps_clear_of_its_number_and_of_the_margin(build):
+    numbered = [f'#displayed("many", "9.{n}", ${"x " * n}$)' for n in range(10, 99)]
+    content, _ = pdf.pdf(typeset(build, "here").replace("here", "\n\n".join(numbered)), ROOT, 0)
+    clear = []
+    for page in pypdfium2.PdfDocument(content):
+        text = page.get_textpage()
+        boxes = [(text.get_text_range(i, 1), text.get_charbox(i)) for i in range(text.count_chars())]
+        for _, (start, bottom, _, top) in [b for b in boxes if b[0] == "(" and b[1][0] > 400]:
+            line = [
+                box for c, box in boxes if not c.isspace() and bottom < (box[1] + box[3]) / 2 < top and box[2] < start
+            ]
+            clear.append((min(box[0] for box in line), start - max(box[2] for box in line)))
+    assert len(clear) == len(numbered)
+    assert all(left > 76 and gap > 3 for left, gap in clear), clear
+
+
 def test_what_the_compiler_says_arrives(tmp_path):
     with pytest.raises(pdf.PdfError, match="unknown variable"):
         pdf.pdf("#nonsense", ROOT, 0)
